@@ -1,0 +1,15 @@
+//! Tern is a Matrix bot that moves a person from one Matrix account to another.
+//!
+//! The map: what is below knows nothing of what is above it.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`bot`] | what people see: sync, commands (one file each), wording, the progress message |
+//! | [`migration`] | the job: survey, plan, run, report |
+//! | [`consent`], [`access`] | who agreed, and how the bot may act as them |
+//! | [`homeserver`] | the client-server API: typed calls as one account, errors sorted, pacing |
+//! | [`store`] | sled: what survives a restart |
+//! | [`config`] | the configuration file and its environment overrides |
+//! | [`clock`] | time, as a parameter |
+
+pub mod clock;
