@@ -12,4 +12,6 @@
 //! | [`config`] | the configuration file and its environment overrides |
 //! | [`clock`] | time, as a parameter |
 
+pub mod access;
 pub mod clock;
+pub mod migration;

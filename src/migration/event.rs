@@ -1,0 +1,99 @@
+//! What a migration tells: the events that [`bot`](crate::bot) turns into messages.
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+
+use super::{MigrationId, Side};
+
+/// Something that a person has to be told, stored in the same moment as the change it tells of and
+/// removed once it was delivered. Its number makes the message's transaction ID, so that a message
+/// sent just before a crash is not sent again after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Unique and growing: notices to one person are delivered in this order.
+    pub id: u64,
+    /// The migration it is about.
+    pub migration: MigrationId,
+    /// Who is told.
+    pub to: OwnedUserId,
+    /// The room of the command that caused it, when it is the answer to one.
+    pub room_id: Option<OwnedRoomId>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened in a migration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// To the old account: it said `start`, and the new account is being asked.
+    ConsentRequested,
+    /// To the new account: the question whether it takes part. Answered by `accept`, `decline`, or
+    /// a reaction to this very message.
+    ConsentQuestion,
+    /// To both: the new account agreed; what is needed next is access to each.
+    ConsentGiven,
+    /// To both: the new account said no.
+    ConsentDeclined,
+    /// To both: the new account did not answer in time.
+    ConsentExpired,
+    /// To both: this side said `login`, and it worked; or `login none`.
+    AccessGiven {
+        /// Whose access.
+        side: Side,
+        /// The message that carried the secret and has to be redacted before this is told.
+        secret: Option<SecretMessage>,
+    },
+    /// To both: the homeserver no longer accepts this side's session; it has to `login` again. The
+    /// migration waits meanwhile.
+    AccessLost {
+        /// Whose access.
+        side: Side,
+    },
+    /// To both: neither side gave access, so that nothing can be done until one does.
+    AccessNeeded,
+    /// To both: there is a plan, stored with the migration.
+    PlanReady,
+    /// To both: an account could not be read; `plan` tries again.
+    SurveyFailed {
+        /// Which account.
+        side: Side,
+        /// Why, in the words of [`homeserver::Failure`](crate::homeserver::Failure).
+        reason: String,
+    },
+    /// To both: the plan is being carried out. The progress message begins here.
+    Started,
+    /// To both: `pause` was said.
+    Paused {
+        /// By whom.
+        by: Side,
+    },
+    /// To both: `resume` was said.
+    Resumed {
+        /// By whom.
+        by: Side,
+    },
+    /// To both: `cancel` was said. What was already done stays, and is in the report.
+    Cancelled {
+        /// By whom.
+        by: Side,
+    },
+    /// To both: everything that could be done is done, and the report is there.
+    Finished,
+    /// To the side that did not say it: `forget` was said, and nothing is stored any more.
+    Forgotten {
+        /// The account moved from.
+        old: OwnedUserId,
+        /// The account moved to.
+        new: OwnedUserId,
+    },
+}
+
+/// A message that carried a password or a token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SecretMessage {
+    /// The direct message it was sent in.
+    pub room_id: OwnedRoomId,
+    /// The message.
+    pub event_id: OwnedEventId,
+}

@@ -1,0 +1,181 @@
+//! What is stored about one migration: who takes part, how far it is, what was chosen.
+
+use std::{collections::BTreeSet, fmt};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+
+/// The number of a migration, unique within one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct MigrationId(pub u64);
+
+impl fmt::Display for MigrationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Which of the two accounts of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The account moved from.
+    Old,
+    /// The account moved to.
+    New,
+}
+
+impl Side {
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Old => Self::New,
+            Self::New => Self::Old,
+        }
+    }
+}
+
+/// One move of one old account to one new account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Migration {
+    /// Its number.
+    pub id: MigrationId,
+    /// The account moved from.
+    pub old: Party,
+    /// The account moved to.
+    pub new: Party,
+    /// How far it is.
+    pub phase: Phase,
+    /// What the person chose.
+    pub options: Options,
+    /// When `start` was said.
+    pub started: Timestamp,
+    /// When an unanswered request for consent lapses.
+    pub consent_expires: Timestamp,
+    /// When `go` was said, last.
+    pub went: Option<Timestamp>,
+    /// When it finished, was cancelled or failed.
+    pub ended: Option<Timestamp>,
+}
+
+impl Migration {
+    /// One of the two accounts.
+    pub fn party(&self, side: Side) -> &Party {
+        match side {
+            Side::Old => &self.old,
+            Side::New => &self.new,
+        }
+    }
+
+    /// One of the two accounts, to be changed.
+    pub fn party_mut(&mut self, side: Side) -> &mut Party {
+        match side {
+            Side::Old => &mut self.old,
+            Side::New => &mut self.new,
+        }
+    }
+
+    /// The side that `user` is on.
+    pub fn side_of(&self, user: &UserId) -> Option<Side> {
+        [Side::Old, Side::New].into_iter().find(|side| self.party(*side).user_id == user)
+    }
+}
+
+/// One account's part in a migration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Party {
+    /// The account.
+    pub user_id: OwnedUserId,
+    /// Its own word that it takes part, once given.
+    pub consent: Option<Consent>,
+    /// How the bot may act as it. Tokens are kept apart, encrypted.
+    pub access: Access,
+}
+
+/// An account's own word, said from that account in its own direct message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Consent {
+    /// The direct message it was said in.
+    pub room_id: OwnedRoomId,
+    /// The event that said it: a command or a reaction.
+    pub event_id: OwnedEventId,
+    /// When it was received.
+    pub at: Timestamp,
+}
+
+/// How the bot may act as an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Not said yet.
+    Unknown,
+    /// `login none`: not at all.
+    None,
+    /// With an access token of the account's own.
+    Session,
+    /// It had a session, which the homeserver no longer accepts; `login` is needed again.
+    Lost,
+}
+
+/// How far a migration is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The old account said `start`; the new account has not answered.
+    AwaitingConsent,
+    /// Both consented; at least one has not said `login` yet.
+    AwaitingAccess,
+    /// Both accounts are being read.
+    Surveying,
+    /// There is a plan; the old account has not said `go`.
+    AwaitingGo,
+    /// The plan is being carried out.
+    Running,
+    /// `pause` was said; `resume` goes back to the phase in here.
+    Paused(Box<Phase>),
+    /// An account could not be read, for the reason in here; `plan` tries again.
+    Failed(String),
+    /// Done; there is a report.
+    Finished,
+    /// Ended before it was done.
+    Cancelled(Ending),
+}
+
+impl Phase {
+    /// Whether nothing more will be done by itself. Both accounts are free for another migration.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Finished | Self::Cancelled(_))
+    }
+
+    /// This phase, or the one to go back to when it is paused.
+    pub fn underlying(&self) -> &Self {
+        match self {
+            Self::Paused(phase) => phase,
+            phase => phase,
+        }
+    }
+}
+
+/// Why a migration ended before it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The new account said no.
+    Declined,
+    /// The new account did not answer in time.
+    Expired,
+    /// This side said `cancel`.
+    CancelledBy(Side),
+}
+
+/// What the person chose for this migration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Options {
+    /// Rooms taken out with `skip`.
+    pub skipped: BTreeSet<OwnedRoomId>,
+    /// Rooms named with `include` that no survey showed.
+    pub named: BTreeSet<OwnedRoomOrAliasId>,
+}

@@ -1,0 +1,75 @@
+//! Why a command could not be followed.
+
+use ruma::{OwnedRoomOrAliasId, OwnedUserId};
+
+use super::{Phase, Side};
+use crate::{homeserver::Failure, store::StoreError};
+
+/// Why a command could not be followed. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The person is in no migration.
+    #[error("there is no migration with this account")]
+    NoMigration,
+    /// Old and new account are the same.
+    #[error("old and new account are the same")]
+    SameAccount,
+    /// The person named the bot itself.
+    #[error("the bot cannot be moved to or from")]
+    TheBot,
+    /// The person, or the account named, is in another migration that is not over.
+    #[error("{busy} is in another migration")]
+    Busy {
+        /// The account that is in one.
+        busy: OwnedUserId,
+        /// Whether that is the very pair that was asked for.
+        same_pair: bool,
+    },
+    /// Only the other side may say this.
+    #[error("only the other account may say this")]
+    WrongSide {
+        /// Who may.
+        may: Side,
+    },
+    /// Nobody asked this account to be the new account of `old`.
+    #[error("there is no request from {old}")]
+    NoSuchRequest {
+        /// The account that was named.
+        old: OwnedUserId,
+    },
+    /// Not in this phase.
+    #[error("not possible in phase {phase:?}")]
+    WrongPhase {
+        /// How far the migration is.
+        phase: Phase,
+    },
+    /// Access was given by somebody who did not consent yet.
+    #[error("consent comes before access")]
+    NoConsentYet,
+    /// The login did not work.
+    #[error(transparent)]
+    Login(#[from] crate::access::LoginError),
+    /// A room that was named is in no list.
+    #[error("no room {0}")]
+    NoSuchRoom(OwnedRoomOrAliasId),
+    /// An alias that was named could not be resolved.
+    #[error("no room {alias}: {failure}")]
+    NoSuchAlias {
+        /// What was named.
+        alias: OwnedRoomOrAliasId,
+        /// What the homeserver said.
+        failure: Failure,
+    },
+    /// There is no plan yet.
+    #[error("there is no plan yet")]
+    NoPlan,
+    /// There is no report yet.
+    #[error("there is no report yet")]
+    NoReport,
+    /// Nothing in the plan failed.
+    #[error("nothing failed")]
+    NothingToRetry,
+    /// The store failed, and with it everything.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

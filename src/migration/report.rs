@@ -1,0 +1,131 @@
+//! What was done, checked against a fresh survey, and what was not done and why.
+
+use std::collections::BTreeMap;
+
+use ruma::OwnedUserId;
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Reason, RoomLabel, RouteKind};
+use crate::clock::Timestamp;
+
+/// The report of one migration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The account moved from.
+    pub old: OwnedUserId,
+    /// The account moved to.
+    pub new: OwnedUserId,
+    /// When `go` was said.
+    pub went: Timestamp,
+    /// When this was checked.
+    pub checked: Timestamp,
+    /// Whether the new account's rooms could be read again to check it, and if not, why.
+    pub unchecked: Option<String>,
+    /// A row for each room of the plan, in the plan's order.
+    pub rooms: Vec<ReportRow>,
+    /// What was done for the account as a whole: the direct chats list.
+    pub direct_chats: Option<StepResult>,
+}
+
+impl Report {
+    /// How many rooms ended in each way.
+    pub fn counts(&self) -> BTreeMap<OutcomeKind, usize> {
+        self.rooms.iter().fold(BTreeMap::new(), |mut counts, row| {
+            *counts.entry(row.outcome.kind()).or_default() += 1;
+            counts
+        })
+    }
+}
+
+/// One room of a report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportRow {
+    /// Which room.
+    pub room: RoomLabel,
+    /// The route that was planned.
+    pub route: RouteKind,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The power level, when it was to be raised: the level, and what came of it.
+    pub power_level: Option<(i64, StepResult)>,
+    /// The tags, when there were any.
+    pub tags: Option<StepResult>,
+    /// What is left to the old account alone, since it created the room.
+    pub creator_stays: bool,
+}
+
+/// How one room ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The new account was a member before.
+    AlreadyThere,
+    /// The new account joined, and the check found it there.
+    Joined,
+    /// Invited, but the person did not accept by hand yet.
+    Invited,
+    /// Left to the person, with a link: neither invited nor joined.
+    ByHand,
+    /// Only a moderator of the room can let the new account in.
+    NeedsModerator,
+    /// The new account cannot get in.
+    Unreachable(Reason),
+    /// Taken out of the plan by the person.
+    Skipped,
+    /// It was tried and did not work; `retry` tries again.
+    Failed(String),
+    /// It was not reached before the migration was cancelled.
+    NotTried,
+    /// It was joined, but the check did not find the new account in it.
+    Missing,
+}
+
+impl Outcome {
+    /// The outcome without its particulars.
+    pub fn kind(&self) -> OutcomeKind {
+        match self {
+            Self::AlreadyThere => OutcomeKind::AlreadyThere,
+            Self::Joined => OutcomeKind::Joined,
+            Self::Invited => OutcomeKind::Invited,
+            Self::ByHand => OutcomeKind::ByHand,
+            Self::NeedsModerator => OutcomeKind::NeedsModerator,
+            Self::Unreachable(_) => OutcomeKind::Unreachable,
+            Self::Skipped => OutcomeKind::Skipped,
+            Self::Failed(_) => OutcomeKind::Failed,
+            Self::NotTried => OutcomeKind::NotTried,
+            Self::Missing => OutcomeKind::Missing,
+        }
+    }
+}
+
+/// An outcome without its particulars: what is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "each is the outcome of the same name")]
+pub enum OutcomeKind {
+    AlreadyThere,
+    Joined,
+    Invited,
+    ByHand,
+    NeedsModerator,
+    Unreachable,
+    Skipped,
+    Failed,
+    NotTried,
+    Missing,
+}
+
+/// What came of one step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepResult {
+    /// It is done.
+    Done,
+    /// Nothing had to be done: it was so already.
+    AlreadySo,
+    /// It could not be done, and why; `retry` tries again.
+    Failed(String),
+    /// It needs access to an account that said `login none`.
+    NoAccess,
+    /// It was not reached.
+    NotTried,
+}
