@@ -13,3 +13,5 @@
 //! | [`clock`] | time, as a parameter |
 
 pub mod clock;
+pub mod secret;
+pub mod store;
