@@ -13,5 +13,6 @@
 //! | [`clock`] | time, as a parameter |
 
 pub mod clock;
+pub mod homeserver;
 pub mod secret;
 pub mod store;
