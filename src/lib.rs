@@ -14,4 +14,8 @@
 
 pub mod access;
 pub mod clock;
+pub mod consent;
+pub mod homeserver;
 pub mod migration;
+pub mod secret;
+pub mod store;
