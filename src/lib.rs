@@ -13,6 +13,8 @@
 //! | [`clock`] | time, as a parameter |
 
 pub mod clock;
+pub mod config;
 pub mod homeserver;
+pub mod logging;
 pub mod secret;
 pub mod store;
