@@ -13,9 +13,12 @@
 //! | [`clock`] | time, as a parameter |
 
 pub mod access;
+pub mod check;
 pub mod clock;
+pub mod config;
 pub mod consent;
 pub mod homeserver;
+pub mod logging;
 pub mod migration;
 pub mod secret;
 pub mod store;
