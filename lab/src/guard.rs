@@ -101,6 +101,11 @@ impl Guarded {
         self.order(b"terminate\n");
     }
 
+    /// Sends SIGKILL.
+    pub(crate) fn kill(&self) {
+        self.order(b"kill\n");
+    }
+
     fn order(&self, order: &[u8]) {
         let mut orders = self.orders.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // A guard that is gone has seen its program end, which is what was asked for.

@@ -6,6 +6,7 @@
 //! | [`lab`] | a folder, a certificate authority, and what is started with them |
 //! | [`homeserver`] | Synapse processes that federate with each other |
 //! | [`account`] | an account's own requests: making rooms, joining, looking at the outcome |
+//! | [`bot`] | the bot binary as a process that can be killed and started again |
 //! | [`install`] | Python programs, pinned and installed once |
 //! | [`wait`] | waiting for a condition |
 //!
@@ -13,6 +14,7 @@
 
 pub mod account;
 mod authority;
+pub mod bot;
 mod guard;
 pub mod homeserver;
 pub mod install;
@@ -24,6 +26,7 @@ pub mod wait;
 
 pub use self::{
     account::{Account, RoomSpec},
+    bot::{Bot, BotOptions},
     homeserver::{Homeserver, Limits, Options},
     lab::{Lab, Pair, pair},
 };
