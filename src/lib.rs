@@ -13,7 +13,6 @@
 //! | [`clock`] | time, as a parameter |
 
 pub mod access;
-pub mod check;
 pub mod clock;
 pub mod config;
 pub mod consent;
