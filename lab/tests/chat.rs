@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lab::{Person, pair};
+use matrix_sdk::attachment::AttachmentConfig;
 use ruma::events::room::message::RoomMessageEventContent;
 
 #[tokio::test]
@@ -78,4 +79,43 @@ async fn a_second_device_is_written_to_as_well() {
     idas.say("to all of you").await.unwrap();
 
     phones.hear_about("to all of you").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_could_not_be_decrypted_is_heard_in_its_place_once_the_keys_come() {
+    let pair = pair().await.unwrap();
+    let (kim, leo) = tokio::try_join!(pair.old.person("kim"), pair.old.person("leo")).unwrap();
+    let (kims, leos) =
+        tokio::join!(kim.chat_with(leo.user_id(), true), leo.chat_from(kim.user_id()));
+    let (kims, leos) = (kims.unwrap(), leos.unwrap());
+    kims.say("before the phone").await.unwrap();
+    leos.hear_about("before the phone").await.unwrap();
+
+    let phone = Person::log_in(leo.account()).await.unwrap();
+    let phones = phone.chat_in(kims.room_id(), kim.user_id()).await.unwrap();
+    assert!(phones.messages()[0].sealed);
+    let keys = pair.lab.folder("keys").unwrap().join("keys");
+    leo.client().encryption().export_room_keys(keys.clone(), "lab", |_| true).await.unwrap();
+    phone.client().encryption().import_room_keys(keys, "lab").await.unwrap();
+    kims.say("after it").await.unwrap();
+
+    assert_eq!(phones.hear(|_| true).await.unwrap().body, "before the phone");
+    assert_eq!(phones.hear(|_| true).await.unwrap().body, "after it");
+}
+
+#[tokio::test]
+async fn an_encrypted_file_is_downloaded_as_it_was_sent() {
+    let pair = pair().await.unwrap();
+    let (mia, ned) = tokio::try_join!(pair.old.person("mia"), pair.new.person("ned")).unwrap();
+    let (mias, neds) =
+        tokio::join!(mia.chat_with(ned.user_id(), true), ned.chat_from(mia.user_id()));
+    let (mias, neds) = (mias.unwrap(), neds.unwrap());
+
+    let room = mia.client().get_room(mias.room_id()).unwrap();
+    let (data, config) = (b"room,route".to_vec(), AttachmentConfig::new());
+    room.send_attachment("report.csv", &"text/csv".parse().unwrap(), data, config).await.unwrap();
+
+    let message = neds.hear(|message| message.file.is_some()).await.unwrap();
+    assert_eq!(message.file.as_ref().unwrap().name, "report.csv");
+    assert_eq!(neds.download(&message).await.unwrap(), b"room,route");
 }

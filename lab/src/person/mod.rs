@@ -7,7 +7,11 @@ mod timeline;
 use std::{ops::Deref, sync::Arc, time::Duration};
 
 use anyhow::Result;
-use matrix_sdk::{Client, Room, RoomState, config::SyncSettings, encryption::EncryptionSettings};
+use matrix_sdk::{
+    Client, Room, RoomState,
+    config::{RequestConfig, SyncSettings},
+    encryption::EncryptionSettings,
+};
 use ruma::{
     OwnedEventId, RoomId, UserId,
     api::client::{
@@ -66,6 +70,8 @@ impl Person {
     pub async fn log_in(account: &Account) -> Result<Self> {
         let client = Client::builder()
             .homeserver_url(account.url())
+            // A homeserver that was stopped and started again is not waited for a minute.
+            .request_config(RequestConfig::new().max_retry_time(Duration::from_secs(1)))
             .with_encryption_settings(EncryptionSettings {
                 auto_enable_cross_signing: true,
                 ..EncryptionSettings::default()
