@@ -118,3 +118,46 @@ fn is_abandoned(run: &Path) -> bool {
 fn say(line: &str) {
     eprintln!("{line}");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn run(runs: &Path, name: &str, age: Duration) -> Result<File> {
+        fs::create_dir(runs.join(name))?;
+        let lock = File::create(runs.join(name).join(LOCK))?;
+        lock.lock()?;
+        #[expect(clippy::disallowed_methods, reason = "only a file's age can be set here")]
+        let now = SystemTime::now();
+        lock.set_modified(now - age)?;
+        Ok(lock)
+    }
+
+    #[test]
+    fn only_an_old_run_of_a_process_that_is_gone_is_swept() {
+        let runs = tempfile::tempdir().unwrap();
+        drop(run(runs.path(), "old", 2 * KEPT_FOR).unwrap());
+        drop(run(runs.path(), "young", KEPT_FOR / 2).unwrap());
+        let _alive = run(runs.path(), "alive", 2 * KEPT_FOR).unwrap();
+
+        sweep(runs.path()).unwrap();
+
+        assert!(!runs.path().join("old").exists());
+        assert!(runs.path().join("young").exists());
+        assert!(runs.path().join("alive").exists());
+    }
+
+    #[test]
+    fn a_folder_is_removed_with_its_run_unless_it_is_to_be_kept() {
+        let (one, other) = (Run::begin().unwrap(), Run::begin().unwrap());
+        let (gone, kept) = (one.path().to_owned(), other.path().to_owned());
+        other.keep();
+        drop((one, other));
+
+        assert!(!gone.exists());
+        assert!(kept.exists());
+        fs::remove_dir_all(kept).unwrap();
+    }
+}
