@@ -1,0 +1,15 @@
+//! People chat with the real bot through real clients, on two real homeservers that federate; the
+//! homeservers are asked for the outcome.
+
+#![expect(missing_docs, reason = "a test binary has no readers of documentation")]
+
+mod access;
+mod by_hand;
+mod consent;
+mod course;
+mod kill;
+mod manner;
+mod scene;
+mod secrets;
+mod start;
+mod whole;
