@@ -18,7 +18,7 @@ use crate::target;
 
 /// A run that ended without removing its folder (a test binary's shared lab always does: nothing
 /// is dropped at the end of a process) is swept by a later run, once it is this old.
-const KEPT_FOR: Duration = Duration::from_secs(60 * 60);
+const KEPT_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// Locked by the process that the run belongs to.
 const LOCK: &str = "lock";
