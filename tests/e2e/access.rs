@@ -104,9 +104,8 @@ async fn forgetting_logs_the_bots_sessions_out() {
             .send_raw(reqwest::Method::GET, "/_matrix/client/v3/devices", &json!(null))
             .await
             .unwrap();
-        let bots = |device: &&serde_json::Value| {
-            device["device_id"].as_str().unwrap().starts_with("TERN")
-        };
+        let bots =
+            |device: &&serde_json::Value| device["device_id"].as_str().unwrap().starts_with("TERN");
         let devices = devices["devices"].as_array().unwrap();
         assert_eq!(devices.iter().filter(bots).count(), 0, "{devices:?}");
     }

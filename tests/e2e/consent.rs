@@ -40,7 +40,11 @@ async fn a_question_that_nobody_answers_lapses() {
     chats.old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
     chats.old.hear_about("did not answer in time").await.unwrap();
     chats.new.say(&format!("accept {}", scene.old.user_id())).await.unwrap();
-    chats.new.hear_about("has not asked for this account, or the question has lapsed").await.unwrap();
+    chats
+        .new
+        .hear_about("has not asked for this account, or the question has lapsed")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -55,11 +59,8 @@ async fn a_stranger_cannot_accept() {
     theirs.hear_about("has not asked for this account").await.unwrap();
     chats.old.say("status").await.unwrap();
     chats.old.hear_about("agree").await.unwrap();
-    let mut transcript = String::new();
-    for message in chats.old.messages() {
-        transcript += &message.body;
-    }
-    assert!(!transcript.contains("**agreed**") && !transcript.contains("login password"));
+    let said: String = chats.old.messages().into_iter().map(|message| message.body).collect();
+    assert!(!said.contains("**agreed**") && !said.contains("login password"), "{said}");
 }
 
 #[tokio::test]

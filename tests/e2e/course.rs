@@ -33,9 +33,10 @@ async fn only_the_old_account_says_go_by_a_word_or_a_reaction_to_the_plan() {
     chats.new.say("go").await.unwrap();
     chats.new.hear_about("Only the **old** account").await.unwrap();
     assert!(!is_in(&scene.new, &room).await);
-    let plan = chats.old.messages().into_iter().rev().find(|message| {
-        message.sender == *scene.bot.user_id() && message.body.contains("`go`")
-    });
+    let plan =
+        chats.old.messages().into_iter().rev().find(|message| {
+            message.sender == *scene.bot.user_id() && message.body.contains("`go`")
+        });
     chats.old.react(&plan.unwrap().event_id, "✅").await.unwrap();
     chats.old.hear_about("`forget`").await.unwrap();
     assert!(is_in(&scene.new, &room).await);

@@ -51,7 +51,8 @@ async fn a_bot_that_is_killed_during_the_run_goes_on_and_does_nothing_twice() {
     for reached in [1, 5, 11, 17] {
         wait::until("rooms are joined", PATIENCE, || async {
             let joined = scene.new.joined_rooms().await?;
-            Ok((rooms.iter().filter(|room| joined.contains(*room)).count() >= reached).then_some(()))
+            Ok((rooms.iter().filter(|room| joined.contains(*room)).count() >= reached)
+                .then_some(()))
         })
         .await
         .unwrap();

@@ -2,6 +2,7 @@
 //! homeservers are asked for the outcome.
 
 #![expect(missing_docs, reason = "a test binary has no readers of documentation")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
 mod access;
 mod by_hand;

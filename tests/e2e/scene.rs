@@ -29,14 +29,13 @@ impl Scene {
     }
 
     /// With more of the bot's configuration.
-    pub(crate) async fn with_settings(name: &str, settings: Value) -> Self {
+    pub(crate) async fn with_settings(name: &str, mut settings: Value) -> Self {
+        settings["access"] = json!({ "allow": ["@*:*"] });
         let pair = pair().await.unwrap();
         let account = pair.old.account(&format!("{name}-tern")).await.unwrap();
         let servers = [&pair.old, &pair.new];
-        let options = BotOptions {
-            settings,
-            ..BotOptions::new(Path::new(TERN), &account, &servers)
-        };
+        let options =
+            BotOptions { settings, ..BotOptions::new(Path::new(TERN), &account, &servers) };
         let bot = Bot::start(&pair.lab, options).await.unwrap();
         Self {
             pair,
