@@ -80,3 +80,31 @@ async fn a_paused_migration_does_nothing_until_it_is_resumed() {
     chats.old.hear_about("`forget`").await.unwrap();
     assert!(is_in(&scene.new, &room).await);
 }
+
+#[tokio::test]
+async fn one_persons_migration_is_nothing_to_another() {
+    let scene = Scene::new("apart").await;
+    let room = scene.private_room("Mine").await;
+    let chats = scene.planned().await;
+    let other_old = scene.pair.old.person("apart-other-old").await.unwrap();
+    let other_new = scene.pair.new.person("apart-other-new").await.unwrap();
+    let theirs = other_old.chat_with(scene.bot.user_id(), true).await.unwrap();
+    for command in ["go", "cancel", "status", "report", "rooms"] {
+        theirs.say(command).await.unwrap();
+        theirs.hear_about("no migration").await.unwrap();
+    }
+    theirs.say(&format!("start {}", scene.new.user_id())).await.unwrap();
+    theirs.hear_about("in another migration").await.unwrap();
+    theirs.say(&format!("start {}", other_new.user_id())).await.unwrap();
+    theirs.hear_about("I am asking").await.unwrap();
+    theirs.say(&format!("skip {room}")).await.unwrap();
+    theirs.hear_about("not possible now").await.unwrap();
+    theirs.say("cancel").await.unwrap();
+    theirs.hear_about("has ended").await.unwrap();
+    let said: String = theirs.messages().into_iter().map(|message| message.body).collect();
+    assert!(!said.contains("Mine"), "{said}");
+
+    chats.old.say("go").await.unwrap();
+    chats.old.hear_about("`forget`").await.unwrap();
+    assert!(is_in(&scene.new, &room).await);
+}

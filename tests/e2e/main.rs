@@ -1,7 +1,6 @@
 //! People chat with the real bot through real clients, on two real homeservers that federate; the
 //! homeservers are asked for the outcome.
 
-#![expect(missing_docs, reason = "a test binary has no readers of documentation")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
 mod access;
