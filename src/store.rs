@@ -4,6 +4,7 @@
 //! is either on disk as a whole or not at all once [`Store::commit`] returns.
 
 use std::{
+    fmt,
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,8 +35,8 @@ pub struct Store {
     path: Arc<PathBuf>,
 }
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
     }
 }
@@ -55,11 +56,13 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let dir = path.join("sled");
         key::create_private_dir(path)?;
+        let is_new = !dir.join("db").exists();
         let db = sled::open(&dir).map_err(|error| StoreError::opening(&dir, error))?;
-        meta::check_schema_version(&db, &dir)?;
+        meta::check_schema_version(&db, &dir, is_new || !key_file.exists())?;
         let cipher = meta::cipher(&db, &dir, key_file, rng)?;
         let matrix_key = meta::matrix_key(&db, &dir, &cipher, rng)?;
         db.flush().map_err(|error| StoreError::disk(&dir, error))?;
+        key::settle(key_file)?;
         Ok(Self {
             db,
             cipher: Arc::new(cipher),
@@ -151,11 +154,23 @@ fn raw_key(table: &str, key: &str) -> String {
 }
 
 /// Records of one type, by key.
-#[derive(Clone, Debug)]
 pub struct Table<V> {
     store: Store,
     name: &'static str,
     values: PhantomData<fn() -> V>,
+}
+
+// Not derived, because that would want the same of `V`.
+impl<V> Clone for Table<V> {
+    fn clone(&self) -> Self {
+        self.store.table(self.name)
+    }
+}
+
+impl<V> fmt::Debug for Table<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Table").field(&self.name).finish()
+    }
 }
 
 impl<V: DeserializeOwned> Table<V> {
@@ -259,3 +274,6 @@ impl Batch {
         self.changes.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;
