@@ -19,3 +19,6 @@ pub use self::{
     pacing::{Action, Pacing, Wait, WaitReason},
     transport::{Timeouts, Transport, TransportError},
 };
+
+#[cfg(test)]
+mod tests;
