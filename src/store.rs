@@ -8,6 +8,8 @@ use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use matrix_sdk_store_encryption::StoreCipher;
@@ -57,7 +59,7 @@ impl Store {
         let dir = path.join("sled");
         key::create_private_dir(path)?;
         let is_new = !dir.join("db").exists();
-        let db = sled::open(&dir).map_err(|error| StoreError::opening(&dir, error))?;
+        let db = open_database(&dir)?;
         meta::check_schema_version(&db, &dir, is_new || !key_file.exists())?;
         let cipher = meta::cipher(&db, &dir, key_file, rng)?;
         let matrix_key = meta::matrix_key(&db, &dir, &cipher, rng)?;
@@ -146,6 +148,21 @@ impl Store {
             }
         }
         Ok(sealed)
+    }
+}
+
+/// sled's own threads may hold the lock for a moment after a store was closed, so a database that
+/// is in use is tried for a second.
+fn open_database(dir: &Path) -> Result<sled::Db, StoreError> {
+    let mut tries = 20;
+    loop {
+        tries -= 1;
+        match sled::open(dir).map_err(|error| StoreError::opening(dir, error)) {
+            Err(StoreError::Locked { .. }) if tries > 0 => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            result => return result,
+        }
     }
 }
 
