@@ -9,7 +9,7 @@ use crate::scene::{Scene, is_in, level};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often the new account's membership changed in a room: once invited, once joined.
-async fn membership_events(scene: &Scene, room: &OwnedRoomId) -> Vec<String> {
+async fn membership_events(scene: &Scene<'_>, room: &OwnedRoomId) -> Vec<String> {
     let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=b&limit=100");
     let answer = scene.old.send_raw(reqwest::Method::GET, &path, &Value::Null).await.unwrap();
     let mut memberships: Vec<_> = answer["chunk"]
@@ -119,7 +119,7 @@ async fn a_bot_that_is_killed_at_each_stage_of_the_chat_is_still_the_same_and_as
 }
 
 /// The bot's devices, as another account sees them.
-async fn device_keys(scene: &Scene) -> Value {
+async fn device_keys(scene: &Scene<'_>) -> Value {
     let bot = scene.bot.user_id().as_str();
     let query = serde_json::json!({ "device_keys": { bot: [] } });
     let path = "/_matrix/client/v3/keys/query";

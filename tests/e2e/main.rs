@@ -8,6 +8,7 @@ mod by_hand;
 mod consent;
 mod course;
 mod kill;
+mod limits;
 mod manner;
 mod scene;
 mod secrets;

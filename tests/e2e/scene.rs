@@ -7,8 +7,8 @@ use ruma::{OwnedRoomId, RoomId, UserId, events::room::power_levels::UserPowerLev
 use serde_json::{Value, json};
 
 /// A bot on the old server, and a person with an account on each.
-pub(crate) struct Scene {
-    pub(crate) pair: &'static Pair,
+pub(crate) struct Scene<'a> {
+    pub(crate) pair: &'a Pair,
     pub(crate) bot: Bot,
     pub(crate) old: Person,
     pub(crate) new: Person,
@@ -22,16 +22,22 @@ pub(crate) struct Chats {
 
 pub(crate) const TERN: &str = env!("CARGO_BIN_EXE_tern");
 
-impl Scene {
+impl Scene<'static> {
     /// A scene of its own for the test `name`.
     pub(crate) async fn new(name: &str) -> Self {
         Self::with_settings(name, json!({})).await
     }
 
     /// With more of the bot's configuration.
-    pub(crate) async fn with_settings(name: &str, mut settings: Value) -> Self {
+    pub(crate) async fn with_settings(name: &str, settings: Value) -> Self {
+        Self::on(pair().await.unwrap(), name, settings).await
+    }
+}
+
+impl<'a> Scene<'a> {
+    /// On homeservers of its own.
+    pub(crate) async fn on(pair: &'a Pair, name: &str, mut settings: Value) -> Self {
         settings["access"] = json!({ "allow": ["@*:*"] });
-        let pair = pair().await.unwrap();
         let account = pair.old.account(&format!("{name}-tern")).await.unwrap();
         let servers = [&pair.old, &pair.new];
         let options =

@@ -59,3 +59,23 @@ fn a_data_directory_that_cannot_be_written_is_named() {
     let said = fails(folder.path(), &config);
     assert!(said.contains(&data.display().to_string()), "{said}");
 }
+
+#[test]
+fn a_homeserver_that_answers_garbage_is_named() {
+    // A fake: no real homeserver answers like this.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let mut connection = connection;
+            let mut request = [0; 4096];
+            let _read = std::io::Read::read(&mut connection, &mut request);
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+            let _written = std::io::Write::write_all(&mut connection, answer.as_bytes());
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("http://{address}");
+    let said = fails(folder.path(), &config(&url, "@tern:a.example", "secret", folder.path()));
+    assert!(said.contains(&address.to_string()), "{said}");
+}
