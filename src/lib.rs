@@ -13,5 +13,9 @@
 //! | [`clock`] | time, as a parameter |
 
 pub mod access;
+pub mod bot;
 pub mod clock;
+pub mod homeserver;
 pub mod migration;
+pub mod secret;
+pub mod store;

@@ -1,0 +1,21 @@
+//! The client-server API: typed requests as one account, failures sorted once, and pacing.
+//!
+//! A [`Transport`] finds homeservers and carries requests. An [`Account`] is one account on one of
+//! them together with the right to act as it; what it asks of its homeserver goes through
+//! [`pacing`], which sends as fast as the homeserver allows and no faster.
+
+mod account;
+mod calls;
+mod discovery;
+mod failure;
+mod pacing;
+mod transport;
+
+pub use self::{
+    account::{Account, AccountRequest, Auth},
+    calls::{Alias, Login, LoginFlow},
+    discovery::{DiscoverError, Server},
+    failure::{Failure, Fault},
+    pacing::{Action, Pacing, Wait, WaitReason},
+    transport::{Timeouts, Transport, TransportError},
+};

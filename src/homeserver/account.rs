@@ -1,0 +1,133 @@
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use ruma::{
+    OwnedUserId, UserId,
+    api::{
+        Metadata, OutgoingRequest, SupportedVersions,
+        auth_scheme::{AuthScheme, SendAccessToken},
+        path_builder::PathBuilder,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Action, Failure, Server, Transport, transport};
+use crate::secret::{ExposeSecret, Secret};
+
+/// A request of the client-server API that may carry an access token.
+pub trait AccountRequest:
+    OutgoingRequest
+    + Metadata<
+        Authentication: for<'a> AuthScheme<Input<'a> = SendAccessToken<'a>>,
+        PathBuilder: for<'a> PathBuilder<Input<'a> = Cow<'a, SupportedVersions>>,
+    > + Send
+    + Sync
+{
+}
+
+impl<R> AccountRequest for R where
+    R: OutgoingRequest
+        + Metadata<
+            Authentication: for<'a> AuthScheme<Input<'a> = SendAccessToken<'a>>,
+            PathBuilder: for<'a> PathBuilder<Input<'a> = Cow<'a, SupportedVersions>>,
+        > + Send
+        + Sync
+{
+}
+
+/// What gives the right to act as an account.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Auth {
+    /// An access token of the account's own.
+    Token(Secret),
+}
+
+/// An account on its homeserver, and the right to act as it. Clones are cheap.
+#[derive(Clone)]
+#[must_use]
+pub struct Account {
+    transport: Transport,
+    server: Server,
+    user_id: OwnedUserId,
+    auth: Arc<Auth>,
+    stop: CancellationToken,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
+}
+
+impl Account {
+    /// Acts as `user_id`.
+    ///
+    /// Only `access` calls this, and only for an account that consented: nothing may be sent as an
+    /// account before that ("What must never happen", 1).
+    pub(crate) fn new(
+        transport: Transport,
+        server: Server,
+        user_id: OwnedUserId,
+        auth: Auth,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        Self { transport, server, user_id, auth: Arc::new(auth), stop }
+    }
+
+    /// The same account, whose requests give up waiting for their turn once `stop` is cancelled.
+    /// A request that is on its way is not dropped.
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// Whose account it is.
+    pub fn user_id(&self) -> &UserId {
+        &self.user_id
+    }
+
+    /// The account's homeserver.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Sends `request` at once, a single time.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`], also when a wait would help.
+    pub async fn send<R: AccountRequest>(
+        &self,
+        request: R,
+    ) -> Result<R::IncomingResponse, Failure> {
+        self.attempt(Action::Read, request).await
+    }
+
+    /// Sends `request` when its turn comes in the lane of this account and `action`: waits as long
+    /// as the homeserver's rate limits ask, and retries what is worth a retry a few times.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] that is final or outlasted the retries; [`Failure::Stopped`] when told to stop
+    /// by [`until`](Self::until); never [`Failure::Limited`].
+    pub async fn act<R: AccountRequest>(
+        &self,
+        action: Action,
+        request: R,
+    ) -> Result<R::IncomingResponse, Failure> {
+        self.transport
+            .pacing()
+            .run(&self.user_id, action, &self.stop, || self.attempt(action, request.clone()))
+            .await
+    }
+
+    async fn attempt<R: AccountRequest>(
+        &self,
+        action: Action,
+        request: R,
+    ) -> Result<R::IncomingResponse, Failure> {
+        let Auth::Token(token) = &*self.auth;
+        let token = SendAccessToken::Always(token.expose_secret());
+        let request = transport::into_http(request, &self.server, token)?;
+        self.transport.exchange::<R>(request, action.allowance()).await
+    }
+}

@@ -1,0 +1,254 @@
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use rand::rngs::StdRng;
+use reqwest::redirect;
+use ruma::{
+    OwnedServerName, ServerName,
+    api::{IncomingResponse, auth_scheme::SendAccessToken, error::IntoHttpError},
+    exports::http,
+};
+use url::Url;
+
+use super::{AccountRequest, Failure, Pacing, Server, failure::readable};
+use crate::clock::SharedClock;
+
+/// How long a homeserver that was found is not looked for again.
+const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long requests may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Until there is a connection.
+    pub connect: Duration,
+    /// From the first byte sent to the last one read.
+    pub request: Duration,
+    /// The same for a sync and for a join, which the homeserver may have to talk over with many
+    /// others.
+    pub long_request: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            request: Duration::from_secs(60),
+            long_request: Duration::from_secs(180),
+        }
+    }
+}
+
+/// What one request is allowed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    /// May take as long as [`Timeouts::long_request`].
+    pub(super) long: bool,
+    /// The largest answer, in bytes.
+    pub(super) answer: usize,
+}
+
+impl Allowance {
+    pub(super) const ORDINARY: Self = Self { long: false, answer: 10 << 20 };
+    pub(super) const JOIN: Self = Self { long: true, answer: 10 << 20 };
+    pub(super) const SYNC: Self = Self { long: true, answer: 256 << 20 };
+    const DISCOVERY: Self = Self { long: false, answer: 64 << 10 };
+}
+
+/// The HTTP client cannot be set up, most often because the system has no certificates.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client cannot be set up")]
+pub struct TransportError(#[from] reqwest::Error);
+
+/// The way to homeservers: connections, which are reused, where each homeserver is, and pacing.
+/// Clones share all of it.
+#[derive(Clone, Debug)]
+pub struct Transport(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Follows no redirect, so that no token and no password goes where it was not sent.
+    client: reqwest::Client,
+    /// For well-known files, which may be elsewhere.
+    redirected_client: reqwest::Client,
+    timeouts: Timeouts,
+    clock: SharedClock,
+    configured: BTreeMap<OwnedServerName, Url>,
+    remembered: Mutex<HashMap<OwnedServerName, (Server, Timestamp)>>,
+    pacing: Pacing,
+}
+
+impl Transport {
+    /// A transport that takes the homeservers in `configured` to be where it says, and looks for
+    /// all others. `rng` spreads retries.
+    ///
+    /// # Errors
+    ///
+    /// When the HTTP client cannot be set up.
+    pub fn new(
+        clock: SharedClock,
+        rng: StdRng,
+        configured: BTreeMap<OwnedServerName, Url>,
+        timeouts: Timeouts,
+    ) -> Result<Self, TransportError> {
+        let client = |redirects| {
+            reqwest::Client::builder()
+                .user_agent(concat!("tern/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(timeouts.connect)
+                .redirect(redirects)
+                .build()
+        };
+        Ok(Self(Arc::new(Inner {
+            client: client(redirect::Policy::none())?,
+            redirected_client: client(redirect::Policy::limited(5))?,
+            timeouts,
+            pacing: Pacing::new(clock.clone(), rng),
+            clock,
+            configured,
+            remembered: Mutex::default(),
+        })))
+    }
+
+    /// What waits for its turn, and until when.
+    pub fn pacing(&self) -> &Pacing {
+        &self.0.pacing
+    }
+
+    /// Sends `request` to `server` without acting as any account, as for a login.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`], also when a wait would help; nothing is sent twice.
+    pub async fn send_plain<R: AccountRequest>(
+        &self,
+        server: &Server,
+        request: R,
+    ) -> Result<R::IncomingResponse, Failure> {
+        let request = into_http(request, server, SendAccessToken::None)?;
+        self.exchange::<R>(request, Allowance::ORDINARY).await
+    }
+
+    /// Sends a request that is ready, and reads its answer.
+    pub(super) async fn exchange<R: AccountRequest>(
+        &self,
+        request: http::Request<Vec<u8>>,
+        allowance: Allowance,
+    ) -> Result<R::IncomingResponse, Failure> {
+        let answer = self.carry(&self.0.client, request, allowance).await?;
+        if !answer.status().is_success() {
+            let now = self.0.clock.now();
+            return Err(Failure::from_answer(
+                answer.status(),
+                answer.headers(),
+                answer.body(),
+                now,
+            ));
+        }
+        R::IncomingResponse::try_from_http_response(answer).map_err(|error| {
+            // Not the error's own words: they may quote the answer, which may hold a token.
+            let _ = error;
+            Failure::Garbage { what: format!("it is not an answer to {}", R::METHOD) }
+        })
+    }
+
+    pub(super) async fn get(&self, url: &Url) -> Result<http::Response<Vec<u8>>, Failure> {
+        self.carry(&self.0.client, get(url)?, Allowance::DISCOVERY).await
+    }
+
+    pub(super) async fn get_following_redirects(
+        &self,
+        url: &Url,
+    ) -> Result<http::Response<Vec<u8>>, Failure> {
+        self.carry(&self.0.redirected_client, get(url)?, Allowance::DISCOVERY).await
+    }
+
+    async fn carry(
+        &self,
+        client: &reqwest::Client,
+        request: http::Request<Vec<u8>>,
+        allowance: Allowance,
+    ) -> Result<http::Response<Vec<u8>>, Failure> {
+        let mut request = reqwest::Request::try_from(request)
+            .map_err(|error| Failure::Unsendable(readable(&error.without_url().to_string())))?;
+        let timeouts = self.0.timeouts;
+        let timeout = if allowance.long { timeouts.long_request } else { timeouts.request };
+        *request.timeout_mut() = Some(timeout);
+        let method = request.method().clone();
+        // Without the query, which is long for a sync and says nothing.
+        let (host, path) = (host(request.url()), request.url().path().to_owned());
+        let answer = client
+            .execute(request)
+            .await
+            .map_err(|error| Failure::from_transport(&host, &error))?;
+        tracing::debug!(%method, host, path, status = answer.status().as_u16(), "answered");
+        read_body(answer, allowance.answer, &host).await
+    }
+
+    pub(super) fn configured(&self, name: &ServerName) -> Option<&Url> {
+        self.0.configured.get(name)
+    }
+
+    pub(super) fn remembered(&self, name: &ServerName) -> Option<Server> {
+        let remembered = self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (server, since) = remembered.get(name)?;
+        (self.0.clock.now().duration_since(*since) < REMEMBERED_FOR).then(|| server.clone())
+    }
+
+    pub(super) fn remember(&self, name: &ServerName, server: &Server) {
+        let mut remembered = self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        remembered.insert(name.to_owned(), (server.clone(), self.0.clock.now()));
+    }
+}
+
+/// Turns a typed request into one that can be sent.
+pub(super) fn into_http<R: AccountRequest>(
+    request: R,
+    server: &Server,
+    token: SendAccessToken<'_>,
+) -> Result<http::Request<Vec<u8>>, Failure> {
+    request
+        .try_into_http_request(server.base_url().as_str(), token, Cow::Borrowed(server.versions()))
+        .map_err(|error| unsendable(&error))
+}
+
+/// ruma's words for this hold no values.
+fn unsendable(error: &IntoHttpError) -> Failure {
+    Failure::Unsendable(readable(&error.to_string()))
+}
+
+fn get(url: &Url) -> Result<http::Request<Vec<u8>>, Failure> {
+    http::Request::get(url.as_str())
+        .body(Vec::new())
+        .map_err(|error| Failure::Unsendable(error.to_string()))
+}
+
+fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// Reads the answer piece by piece, so that one without end does not fill the memory.
+async fn read_body(
+    mut answer: reqwest::Response,
+    most: usize,
+    host: &str,
+) -> Result<http::Response<Vec<u8>>, Failure> {
+    let mut body = Vec::new();
+    while let Some(piece) =
+        answer.chunk().await.map_err(|error| Failure::from_transport(host, &error))?
+    {
+        if body.len() + piece.len() > most {
+            return Err(Failure::Garbage { what: format!("it is larger than {most} bytes") });
+        }
+        body.extend_from_slice(&piece);
+    }
+    let (parts, _) = http::Response::<reqwest::Body>::from(answer).into_parts();
+    Ok(http::Response::from_parts(parts, body))
+}

@@ -1,0 +1,261 @@
+//! What survives a restart: one sled database, in which secrets lie encrypted.
+//!
+//! Keys are `table/key`, values are JSON. What belongs together is written in one [`Batch`], which
+//! is either on disk as a whole or not at all once [`Store::commit`] returns.
+
+use std::{
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use matrix_sdk_store_encryption::StoreCipher;
+use rand::CryptoRng;
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use crate::secret::{ExposeSecret, Secret};
+
+mod error;
+mod key;
+mod meta;
+
+pub use self::error::StoreError;
+
+/// The table that holds encrypted secrets.
+const SECRETS: &str = "secret";
+
+/// The open store. Clones share one database.
+#[derive(Clone)]
+pub struct Store {
+    db: sled::Db,
+    cipher: Arc<StoreCipher>,
+    matrix_key: Arc<Zeroizing<[u8; 32]>>,
+    path: Arc<PathBuf>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in the directory `path`, and makes directory, database and key on first
+    /// start. The key in `key_file` (32 bytes, mode 0600) encrypts every secret in the store; a
+    /// store whose key is lost cannot be opened.
+    ///
+    /// # Errors
+    ///
+    /// Every variant of [`StoreError`] but those of single records.
+    pub fn open(
+        path: &Path,
+        key_file: &Path,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Self, StoreError> {
+        let dir = path.join("sled");
+        key::create_private_dir(path)?;
+        let db = sled::open(&dir).map_err(|error| StoreError::opening(&dir, error))?;
+        meta::check_schema_version(&db, &dir)?;
+        let cipher = meta::cipher(&db, &dir, key_file, rng)?;
+        let matrix_key = meta::matrix_key(&db, &dir, &cipher, rng)?;
+        db.flush().map_err(|error| StoreError::disk(&dir, error))?;
+        Ok(Self {
+            db,
+            cipher: Arc::new(cipher),
+            matrix_key: Arc::new(matrix_key),
+            path: Arc::new(dir),
+        })
+    }
+
+    /// The table `name`, whose values are `V`. A name is one word, and always goes with the same
+    /// type.
+    pub fn table<V>(&self, name: &'static str) -> Table<V> {
+        debug_assert!(!name.contains('/') && name != SECRETS && name != meta::META);
+        Table { store: self.clone(), name, values: PhantomData }
+    }
+
+    /// The secret kept under `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] when the record cannot be decrypted.
+    pub fn secret(&self, key: &str) -> Result<Option<Secret>, StoreError> {
+        let Some(sealed) = self.read(SECRETS, key)? else { return Ok(None) };
+        let (sealed_for, secret) = self
+            .cipher
+            .decrypt_value::<(String, String)>(&sealed)
+            .map_err(|error| StoreError::damaged(&self.path, SECRETS, key, error))?;
+        // The name is sealed in with the secret, so that records cannot be swapped on disk.
+        if sealed_for != key {
+            let error = format!("it was written as {SECRETS}/{sealed_for}");
+            return Err(StoreError::damaged(&self.path, SECRETS, key, error));
+        }
+        Ok(Some(Secret::from(secret)))
+    }
+
+    /// Writes all of `batch` or nothing, and returns once it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Disk`] when the disk is full or broken. The store then refuses every further
+    /// write until the bot is started again.
+    pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let batch = self.seal(batch)?;
+        let disk = |error| StoreError::disk(&self.path, error);
+        self.db.apply_batch(batch).map_err(disk)?;
+        self.db.flush_async().await.map_err(disk)?;
+        Ok(())
+    }
+
+    /// The key that encrypts matrix-sdk's own store, which lies beside this one.
+    pub fn matrix_key(&self) -> &[u8; 32] {
+        &self.matrix_key
+    }
+
+    /// A number that was never returned before, one greater than the last. It is on disk with the
+    /// next [`commit`](Self::commit).
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Disk`], or [`StoreError::Damaged`] when the counter cannot be read.
+    pub fn next_id(&self) -> Result<u64, StoreError> {
+        meta::next_id(&self.db, &self.path)
+    }
+
+    fn read(&self, table: &str, key: &str) -> Result<Option<sled::IVec>, StoreError> {
+        self.db.get(raw_key(table, key)).map_err(|error| StoreError::disk(&self.path, error))
+    }
+
+    fn seal(&self, batch: Batch) -> Result<sled::Batch, StoreError> {
+        let mut sealed = sled::Batch::default();
+        for change in batch.changes {
+            match change {
+                Change::Put { key, value } => sealed.insert(key.as_bytes(), value),
+                Change::PutSecret { key, secret } => {
+                    let value = self
+                        .cipher
+                        .encrypt_value(&(&key, secret.expose_secret()))
+                        .map_err(|error| StoreError::encode(SECRETS, &key, error))?;
+                    sealed.insert(raw_key(SECRETS, &key).as_bytes(), value);
+                }
+                Change::Remove { key } => sealed.remove(key.as_bytes()),
+            }
+        }
+        Ok(sealed)
+    }
+}
+
+fn raw_key(table: &str, key: &str) -> String {
+    format!("{table}/{key}")
+}
+
+/// Records of one type, by key.
+#[derive(Clone, Debug)]
+pub struct Table<V> {
+    store: Store,
+    name: &'static str,
+    values: PhantomData<fn() -> V>,
+}
+
+impl<V: DeserializeOwned> Table<V> {
+    /// The record under `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`] when it is not a `V`, [`StoreError::Disk`] when it cannot be read.
+    pub fn get(&self, key: &str) -> Result<Option<V>, StoreError> {
+        self.store.read(self.name, key)?.map(|value| self.decode(key, &value)).transpose()
+    }
+
+    /// Every record with its key, sorted by key.
+    ///
+    /// # Errors
+    ///
+    /// Each record fails for itself, as in [`get`](Self::get).
+    pub fn iter(&self) -> impl Iterator<Item = Result<(String, V), StoreError>> + use<'_, V> {
+        let prefix = raw_key(self.name, "");
+        let start = prefix.len();
+        self.store.db.scan_prefix(prefix).map(move |record| {
+            let (key, value) = record.map_err(|error| StoreError::disk(&self.store.path, error))?;
+            let key = String::from_utf8_lossy(&key[start..]).into_owned();
+            let value = self.decode(&key, &value)?;
+            Ok((key, value))
+        })
+    }
+
+    fn decode(&self, key: &str, value: &[u8]) -> Result<V, StoreError> {
+        serde_json::from_slice(value)
+            .map_err(|error| StoreError::damaged(&self.store.path, self.name, key, error))
+    }
+}
+
+impl<V> Table<V> {
+    /// Whether there is a record under `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Disk`] when it cannot be read.
+    pub fn contains(&self, key: &str) -> Result<bool, StoreError> {
+        Ok(self.store.read(self.name, key)?.is_some())
+    }
+}
+
+/// Changes that are written together, by [`Store::commit`]. Of two changes to one record the later
+/// one counts.
+#[derive(Debug, Default)]
+#[must_use = "nothing is written before `Store::commit`"]
+pub struct Batch {
+    changes: Vec<Change>,
+}
+
+#[derive(Debug)]
+enum Change {
+    Put { key: String, value: Vec<u8> },
+    PutSecret { key: String, secret: Secret },
+    Remove { key: String },
+}
+
+impl Batch {
+    /// A batch without changes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Writes `value` under `key`, over what was there.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Encode`] when `value` has no JSON form.
+    pub fn put<V: Serialize>(
+        &mut self,
+        table: &Table<V>,
+        key: &str,
+        value: &V,
+    ) -> Result<(), StoreError> {
+        let value = serde_json::to_vec(value)
+            .map_err(|error| StoreError::encode(table.name, key, error))?;
+        self.changes.push(Change::Put { key: raw_key(table.name, key), value });
+        Ok(())
+    }
+
+    /// Removes the record under `key`, if there is one.
+    pub fn remove<V>(&mut self, table: &Table<V>, key: &str) {
+        self.changes.push(Change::Remove { key: raw_key(table.name, key) });
+    }
+
+    /// Keeps `secret` under `key`, encrypted.
+    pub fn put_secret(&mut self, key: &str, secret: &Secret) {
+        self.changes.push(Change::PutSecret { key: key.to_owned(), secret: secret.clone() });
+    }
+
+    /// Removes the secret under `key`, if there is one.
+    pub fn remove_secret(&mut self, key: &str) {
+        self.changes.push(Change::Remove { key: raw_key(SECRETS, key) });
+    }
+
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}
