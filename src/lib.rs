@@ -15,6 +15,7 @@
 pub mod access;
 pub mod bot;
 pub mod clock;
+pub mod consent;
 pub mod homeserver;
 pub mod migration;
 pub mod secret;

@@ -1,8 +1,17 @@
-//! How the bot may act as an account.
+//! How the bot may act as an account: the only place that opens one, and only with the proof that
+//! the account consented.
 
-use ruma::OwnedUserId;
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
+use url::Url;
 
-use crate::{homeserver::Failure, secret::Secret};
+use crate::{
+    consent::Standing,
+    homeserver::{Account, Auth, DiscoverError, Failure, LoginFlow, Server, Transport},
+    migration::{Access, MigrationId, Side},
+    secret::{ExposeSecret, Secret},
+    store::{Batch, Store, StoreError},
+};
 
 /// How a person gives access, as said with `login`.
 #[derive(Debug)]
@@ -19,18 +28,220 @@ pub enum Login {
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
     /// The account's homeserver could not be found or reached.
-    #[error("{0}")]
-    Discovery(#[from] crate::homeserver::DiscoverError),
+    #[error(transparent)]
+    Discovery(#[from] DiscoverError),
     /// The homeserver takes no passwords from clients; a token is needed.
     #[error("the homeserver offers no login with a password")]
     NoPasswordFlow,
     /// The homeserver refused the password or the token.
     #[error("the homeserver refused: {0}")]
     Wrong(Failure),
-    /// The token belongs to another account. It was logged out.
+    /// The secret belongs to another account. Its session was logged out.
     #[error("this belongs to {0}")]
     SomebodyElse(OwnedUserId),
     /// The homeserver did not answer as it should.
-    #[error("{0}")]
+    #[error(transparent)]
     Failed(Failure),
+}
+
+/// A session that acts as an account, before it is stored.
+#[derive(Debug)]
+pub(crate) struct Session {
+    base_url: Url,
+    device_id: Option<OwnedDeviceId>,
+    /// Whether the bot made it, and so logs it out when it is no longer needed. A token that a
+    /// person gave may be that of the client in their hand.
+    made_by_bot: bool,
+    token: Secret,
+}
+
+/// A session as stored: as a whole under encryption, since it holds the token.
+#[derive(Serialize, Deserialize)]
+struct StoredSession {
+    base_url: Url,
+    device_id: Option<OwnedDeviceId>,
+    made_by_bot: bool,
+    token: String,
+}
+
+/// Opens sessions for accounts that consented, keeps them, and ends them.
+#[derive(Clone, Debug)]
+pub(crate) struct Sessions {
+    store: Store,
+    transport: Transport,
+}
+
+impl Sessions {
+    pub(crate) fn new(store: Store, transport: Transport) -> Self {
+        Self { store, transport }
+    }
+
+    /// Logs in as the account that consented, and makes sure that it is that account.
+    pub(crate) async fn log_in_with_password(
+        &self,
+        standing: &Standing,
+        password: &Secret,
+    ) -> Result<Session, LoginError> {
+        let user_id = standing.user_id();
+        let server = self.transport.discover(user_id.server_name()).await?;
+        let flows = self.transport.login_flows(&server).await.map_err(LoginError::Failed)?;
+        if !flows.iter().any(|flow| matches!(flow, LoginFlow::Password(_))) {
+            return Err(LoginError::NoPasswordFlow);
+        }
+        // The same device each time, so that a login repeated after a crash leaves no second one.
+        let device_id =
+            OwnedDeviceId::from(format!("TERN{}", standing.since().as_millisecond()));
+        let login = self
+            .transport
+            .login_password(&server, user_id, password, &device_id, "Tern, moving your account")
+            .await
+            .map_err(refused_or_failed)?;
+        let session = Session {
+            base_url: server.base_url().clone(),
+            device_id: Some(login.device_id),
+            made_by_bot: true,
+            token: login.token,
+        };
+        self.checked(&server, user_id, session).await
+    }
+
+    /// Takes a token over, if it is one of the account that consented.
+    pub(crate) async fn log_in_with_token(
+        &self,
+        standing: &Standing,
+        token: Secret,
+    ) -> Result<Session, LoginError> {
+        let user_id = standing.user_id();
+        let server = self.transport.discover(user_id.server_name()).await?;
+        let session = Session {
+            base_url: server.base_url().clone(),
+            device_id: None,
+            made_by_bot: false,
+            token,
+        };
+        self.checked(&server, user_id, session).await
+    }
+
+    /// Asks the homeserver whose session it is. Anybody's but the account's own is logged out.
+    async fn checked(
+        &self,
+        server: &Server,
+        user_id: &UserId,
+        session: Session,
+    ) -> Result<Session, LoginError> {
+        let account = self.account(server, user_id, &session.token);
+        let whoami = account.whoami().await.map_err(refused_or_failed)?;
+        if whoami.user_id == user_id {
+            return Ok(Session { device_id: whoami.device_id, ..session });
+        }
+        if let Err(failure) = account.logout().await {
+            tracing::warn!(%failure, "a session of another account could not be logged out");
+        }
+        Err(LoginError::SomebodyElse(whoami.user_id))
+    }
+
+    /// Adds to `batch` that the session is kept.
+    pub(crate) fn keep(
+        &self,
+        batch: &mut Batch,
+        standing: &Standing,
+        session: &Session,
+    ) -> Result<(), StoreError> {
+        let stored = StoredSession {
+            base_url: session.base_url.clone(),
+            device_id: session.device_id.clone(),
+            made_by_bot: session.made_by_bot,
+            token: session.token.expose_secret().to_owned(),
+        };
+        let key = key(standing.migration(), standing.side());
+        let json = serde_json::to_string(&stored)
+            .map_err(|error| StoreError::encode("secret", &key, error))?;
+        batch.put_secret(&key, &Secret::from(json));
+        Ok(())
+    }
+
+    /// Adds to `batch` that a session is no longer kept.
+    pub(crate) fn drop_from(batch: &mut Batch, migration: MigrationId, side: Side) {
+        batch.remove_secret(&key(migration, side));
+    }
+
+    /// Opens the account that consented, if it gave access.
+    pub(crate) async fn open(&self, standing: &Standing) -> Result<Option<Account>, OpenError> {
+        if standing.access() != Access::Session {
+            return Ok(None);
+        }
+        let stored = self.stored(standing.migration(), standing.side())?;
+        let Some(session) = stored else { return Ok(None) };
+        let server = self.transport.server_at(&session.base_url).await?;
+        Ok(Some(self.account(&server, standing.user_id(), &session.token)))
+    }
+
+    /// Ends a session that the bot made: the one request that needs no standing consent, since it
+    /// is how the end of a consent is carried out.
+    pub(crate) async fn end(
+        &self,
+        migration: MigrationId,
+        side: Side,
+        user_id: &UserId,
+    ) -> Result<(), OpenError> {
+        let Some(session) = self.stored(migration, side)? else { return Ok(()) };
+        if session.made_by_bot {
+            let server = self.transport.server_at(&session.base_url).await?;
+            self.account(&server, user_id, &session.token).logout().await?;
+        }
+        let mut batch = Batch::new();
+        Self::drop_from(&mut batch, migration, side);
+        Ok(self.store.commit(batch).await?)
+    }
+
+    /// Whether a session is still kept.
+    pub(crate) fn is_kept(&self, migration: MigrationId, side: Side) -> Result<bool, StoreError> {
+        Ok(self.stored(migration, side)?.is_some())
+    }
+
+    fn stored(&self, migration: MigrationId, side: Side) -> Result<Option<Session>, StoreError> {
+        let key = key(migration, side);
+        let Some(json) = self.store.secret(&key)? else { return Ok(None) };
+        let stored: StoredSession = serde_json::from_str(json.expose_secret())
+            .map_err(|_| StoreError::encode("secret", &key, "it is not a session"))?;
+        Ok(Some(Session {
+            base_url: stored.base_url,
+            device_id: stored.device_id,
+            made_by_bot: stored.made_by_bot,
+            token: Secret::from(stored.token),
+        }))
+    }
+
+    fn account(&self, server: &Server, user_id: &UserId, token: &Secret) -> Account {
+        let auth = Auth::Token(token.clone());
+        Account::new(self.transport.clone(), server.clone(), user_id.to_owned(), auth)
+    }
+}
+
+/// Why an account could not be opened, or its session not ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Discovery(#[from] DiscoverError),
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+fn refused_or_failed(failure: Failure) -> LoginError {
+    match failure {
+        Failure::Refused { .. } | Failure::TokenGone { .. } | Failure::Deactivated => {
+            LoginError::Wrong(failure)
+        }
+        failure => LoginError::Failed(failure),
+    }
+}
+
+fn key(migration: MigrationId, side: Side) -> String {
+    let side = match side {
+        Side::Old => "old",
+        Side::New => "new",
+    };
+    format!("session/{migration}/{side}")
 }

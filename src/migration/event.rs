@@ -4,6 +4,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
 use super::{MigrationId, Side};
+use crate::homeserver::Failure;
 
 /// Something that a person has to be told, stored in the same moment as the change it tells of and
 /// removed once it was delivered. Its number makes the message's transaction ID, so that a message
@@ -58,8 +59,8 @@ pub enum Event {
     SurveyFailed {
         /// Which account.
         side: Side,
-        /// Why, in the words of [`homeserver::Failure`](crate::homeserver::Failure).
-        reason: String,
+        /// Why.
+        reason: Failure,
     },
     /// To both: the plan is being carried out. The progress message begins here.
     Started,

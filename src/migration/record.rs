@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, homeserver::Failure};
 
 /// The number of a migration, unique within one store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ pub enum Phase {
     /// `pause` was said; `resume` goes back to the phase in here.
     Paused(Box<Phase>),
     /// An account could not be read, for the reason in here; `plan` tries again.
-    Failed(String),
+    Failed(Failure),
     /// Done; there is a report.
     Finished,
     /// Ended before it was done.
@@ -175,7 +175,7 @@ pub enum Ending {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Options {
     /// Rooms taken out with `skip`.
-    pub skipped: BTreeSet<OwnedRoomId>,
+    pub skipped: BTreeSet<OwnedRoomOrAliasId>,
     /// Rooms named with `include` that no survey showed.
     pub named: BTreeSet<OwnedRoomOrAliasId>,
 }

@@ -1,9 +1,14 @@
 //! What to do for each room: a pure function of two surveys and the options.
 
+mod make;
+
 use std::collections::BTreeMap;
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::make::{Accounts, make};
+use super::Options;
 
 /// What a migration would do, room by room, in the order in which it is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +23,23 @@ impl Plan {
     /// The rooms with this route, in order.
     pub fn with_route(&self, kind: RouteKind) -> impl Iterator<Item = &PlannedRoom> {
         self.rooms.iter().filter(move |room| room.route.kind() == kind)
+    }
+
+    /// This plan with what the person chose: rooms taken out by `skip`, and rooms that only
+    /// `include` named, which the new account tries to join.
+    pub(crate) fn with(mut self, options: &Options) -> Self {
+        for room in &mut self.rooms {
+            let skipped = options.skipped.contains(&room.room.id);
+            if skipped && room.route != Route::AlreadyThere {
+                room.route = Route::Skipped;
+            }
+        }
+        for id in &options.named {
+            if self.rooms.iter().all(|room| room.room.id != *id) {
+                self.rooms.push(PlannedRoom::named(id));
+            }
+        }
+        self
     }
 
     /// How many rooms have each route.
@@ -42,6 +64,25 @@ pub struct PlannedRoom {
     pub via: Vec<OwnedServerName>,
 }
 
+impl PlannedRoom {
+    /// A room that only `include` named: nothing is known of it but that.
+    fn named(id: &OwnedRoomOrAliasId) -> Self {
+        Self {
+            room: RoomLabel {
+                id: id.clone(),
+                name: None,
+                alias: OwnedRoomAliasId::try_from(id.clone()).ok(),
+                direct_with: Vec::new(),
+                space: false,
+                encrypted: false,
+            },
+            route: Route::Join { invited: false },
+            after: AfterJoin::default(),
+            via: id.server_name().map(ToOwned::to_owned).into_iter().collect(),
+        }
+    }
+}
+
 /// What a person knows a room by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RoomLabel {
@@ -51,7 +92,8 @@ pub struct RoomLabel {
     pub name: Option<String>,
     /// Its canonical alias, if it has one.
     pub alias: Option<OwnedRoomAliasId>,
-    /// In a direct chat, who is on the other side.
+    /// In a direct chat, who is on the other side; in any other room without a name, some of who
+    /// is in it.
     pub direct_with: Vec<OwnedUserId>,
     /// Whether it is a space.
     pub space: bool,
@@ -131,6 +173,9 @@ pub enum Reason {
 pub struct AfterJoin {
     /// The power level to raise the new account to, when it is to be raised.
     pub power_level: Option<i64>,
+    /// The old account's power level, where it is above the new one's and the old account may not
+    /// hand it on: only somebody with more power can.
+    pub power_out_of_reach: Option<i64>,
     /// The old account created this room of version 12 or later: only it can do what is left to
     /// creators, whatever power the new account is given.
     pub creator_stays: bool,

@@ -1,12 +1,15 @@
 //! What was done, checked against a fresh survey, and what was not done and why.
 
+mod findings;
+
 use std::collections::BTreeMap;
 
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::findings::{Check, Findings};
 use super::plan::{Reason, RoomLabel, RouteKind};
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, homeserver::Failure};
 
 /// The report of one migration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +23,7 @@ pub struct Report {
     /// When this was checked.
     pub checked: Timestamp,
     /// Whether the new account's rooms could be read again to check it, and if not, why.
-    pub unchecked: Option<String>,
+    pub unchecked: Option<Failure>,
     /// A row for each room of the plan, in the plan's order.
     pub rooms: Vec<ReportRow>,
     /// What was done for the account as a whole: the direct chats list.
@@ -48,6 +51,9 @@ pub struct ReportRow {
     pub outcome: Outcome,
     /// The power level, when it was to be raised: the level, and what came of it.
     pub power_level: Option<(i64, StepResult)>,
+    /// The old account's power level, where it is above the new one's and only somebody with more
+    /// power could hand it on.
+    pub power_out_of_reach: Option<i64>,
     /// The tags, when there were any.
     pub tags: Option<StepResult>,
     /// What is left to the old account alone, since it created the room.
@@ -73,7 +79,7 @@ pub enum Outcome {
     /// Taken out of the plan by the person.
     Skipped,
     /// It was tried and did not work; `retry` tries again.
-    Failed(String),
+    Failed(Failure),
     /// It was not reached before the migration was cancelled.
     NotTried,
     /// It was joined, but the check did not find the new account in it.
@@ -123,9 +129,11 @@ pub enum StepResult {
     /// Nothing had to be done: it was so already.
     AlreadySo,
     /// It could not be done, and why; `retry` tries again.
-    Failed(String),
+    Failed(Failure),
     /// It needs access to an account that said `login none`.
     NoAccess,
     /// It was not reached.
     NotTried,
+    /// It was done, but the check found it otherwise: somebody changed it since.
+    Undone,
 }

@@ -1,0 +1,316 @@
+//! What migrations write down: typed tables, and changes that are committed as one.
+
+use ruma::{OwnedEventId, OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use super::{
+    Event, Migration, MigrationId, Notice, Plan, Report, Said, Side, StepResult,
+    step::RoomRecord,
+};
+use crate::{
+    clock::Timestamp,
+    store::{Batch, Store, StoreError, Table},
+};
+
+/// The part of the store that migrations are in.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    store: Store,
+    migrations: Table<Migration>,
+    plans: Table<Plan>,
+    rooms: Table<RoomRecord>,
+    direct_chats: Table<StepResult>,
+    reports: Table<Report>,
+    notices: Table<Notice>,
+    handled: Table<Handled>,
+    reader: std::sync::Mutex<Option<mpsc::UnboundedSender<Notice>>>,
+}
+
+/// The mark that a command was followed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Handled {
+    by: OwnedUserId,
+    at: Timestamp,
+}
+
+/// A change of one migration, with everything that becomes true together with it.
+#[derive(Debug)]
+#[must_use = "nothing is written before `Journal::commit`"]
+pub(crate) struct Change<'a> {
+    /// The migration as it is to be.
+    pub(crate) migration: &'a Migration,
+    /// The command that caused it.
+    pub(crate) said: Option<&'a Said>,
+    /// What is told, to whom.
+    pub(crate) events: Vec<(Side, Event)>,
+    /// The plan, when it is a new one.
+    pub(crate) plan: Option<&'a Plan>,
+    /// The report, when it is a new one.
+    pub(crate) report: Option<&'a Report>,
+    /// Whatever else.
+    pub(crate) batch: Batch,
+}
+
+impl<'a> Change<'a> {
+    /// A change that nobody is told of yet.
+    pub(crate) fn of(migration: &'a Migration) -> Self {
+        Self {
+            migration,
+            said: None,
+            events: Vec::new(),
+            plan: None,
+            report: None,
+            batch: Batch::new(),
+        }
+    }
+
+    /// Caused by this command.
+    pub(crate) fn said(mut self, said: &'a Said) -> Self {
+        self.said = Some(said);
+        self
+    }
+
+    /// Told to one side.
+    pub(crate) fn tell(mut self, side: Side, event: Event) -> Self {
+        self.events.push((side, event));
+        self
+    }
+
+    /// Told to both sides.
+    pub(crate) fn tell_both(self, event: Event) -> Self {
+        self.tell(Side::Old, event.clone()).tell(Side::New, event)
+    }
+}
+
+impl Journal {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            migrations: store.table("migration"),
+            plans: store.table("plan"),
+            rooms: store.table("room"),
+            direct_chats: store.table("direct_chats"),
+            reports: store.table("report"),
+            notices: store.table("notice"),
+            handled: store.table("handled"),
+            reader: std::sync::Mutex::default(),
+            store,
+        }
+    }
+
+    pub(crate) fn next_id(&self) -> Result<MigrationId, StoreError> {
+        self.store.next_id().map(MigrationId)
+    }
+
+    pub(crate) fn migrations(&self) -> Result<Vec<Migration>, StoreError> {
+        self.migrations.iter().map(|record| record.map(|(_, migration)| migration)).collect()
+    }
+
+    pub(crate) fn plan(&self, id: MigrationId) -> Result<Option<Plan>, StoreError> {
+        self.plans.get(&key(id))
+    }
+
+    pub(crate) fn report(&self, id: MigrationId) -> Result<Option<Report>, StoreError> {
+        self.reports.get(&key(id))
+    }
+
+    /// What was done in the rooms of one migration, by room.
+    pub(crate) fn rooms(
+        &self,
+        id: MigrationId,
+    ) -> Result<Vec<(String, RoomRecord)>, StoreError> {
+        self.rooms
+            .iter_prefix(&room_key(id, ""))
+            .map(|record| {
+                let (key, room) = record?;
+                Ok((key[room_key(id, "").len()..].to_owned(), room))
+            })
+            .collect()
+    }
+
+    pub(crate) fn direct_chats(&self, id: MigrationId) -> Result<Option<StepResult>, StoreError> {
+        self.direct_chats.get(&key(id))
+    }
+
+    pub(crate) async fn record_room(
+        &self,
+        id: MigrationId,
+        room: &str,
+        record: &RoomRecord,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.rooms, &room_key(id, room), record)?;
+        self.store.commit(batch).await
+    }
+
+    pub(crate) async fn record_direct_chats(
+        &self,
+        id: MigrationId,
+        result: &StepResult,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.direct_chats, &key(id), result)?;
+        self.store.commit(batch).await
+    }
+
+    /// Adds to `batch` that rooms are to be tried again.
+    pub(crate) fn put_rooms<'a>(
+        &self,
+        batch: &mut Batch,
+        id: MigrationId,
+        rooms: impl IntoIterator<Item = (&'a str, &'a RoomRecord)>,
+    ) -> Result<(), StoreError> {
+        for (room, record) in rooms {
+            batch.put(&self.rooms, &room_key(id, room), record)?;
+        }
+        Ok(())
+    }
+
+    /// Adds to `batch` that the direct chats are to be merged again.
+    pub(crate) fn forget_direct_chats(&self, batch: &mut Batch, id: MigrationId) {
+        batch.remove(&self.direct_chats, &key(id));
+    }
+
+    /// Writes a change down as one, and then hands its notices out.
+    pub(crate) async fn commit(
+        &self,
+        change: Change<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Change { migration, said, events, plan, report, mut batch } = change;
+        let key = key(migration.id);
+        batch.put(&self.migrations, &key, migration)?;
+        if let Some(plan) = plan {
+            batch.put(&self.plans, &key, plan)?;
+        }
+        if let Some(report) = report {
+            batch.put(&self.reports, &key, report)?;
+        }
+        self.put_handled(&mut batch, said, now)?;
+        let notices = events
+            .into_iter()
+            .map(|(side, event)| {
+                let to = migration.party(side).user_id.clone();
+                self.put_notice(&mut batch, migration.id, to, said, event)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        self.store.commit(batch).await?;
+        self.hand_out(notices);
+        Ok(())
+    }
+
+    /// Deletes all that is stored about a migration, and tells `tell` so.
+    pub(crate) async fn delete(
+        &self,
+        migration: &Migration,
+        said: &Said,
+        tell: (OwnedUserId, Event),
+        mut batch: Batch,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let key = key(migration.id);
+        batch.remove(&self.migrations, &key);
+        batch.remove(&self.plans, &key);
+        batch.remove(&self.reports, &key);
+        batch.remove(&self.direct_chats, &key);
+        for record in self.rooms.iter_prefix(&room_key(migration.id, "")) {
+            batch.remove(&self.rooms, &record?.0);
+        }
+        for record in self.notices.iter() {
+            let (key, notice) = record?;
+            if notice.migration == migration.id {
+                batch.remove(&self.notices, &key);
+            }
+        }
+        for record in self.handled.iter() {
+            let (key, handled) = record?;
+            if migration.side_of(&handled.by).is_some() {
+                batch.remove(&self.handled, &key);
+            }
+        }
+        self.put_handled(&mut batch, Some(said), now)?;
+        let (to, event) = tell;
+        let notice = self.put_notice(&mut batch, migration.id, to, None, event)?;
+        self.store.commit(batch).await?;
+        self.hand_out(vec![notice]);
+        Ok(())
+    }
+
+    fn put_notice(
+        &self,
+        batch: &mut Batch,
+        migration: MigrationId,
+        to: OwnedUserId,
+        said: Option<&Said>,
+        event: Event,
+    ) -> Result<Notice, StoreError> {
+        let room_id = said.filter(|said| said.by == to).map(|said| said.room_id.clone());
+        let notice = Notice { id: self.store.next_id()?, migration, to, room_id, event };
+        batch.put(&self.notices, &number(notice.id), &notice)?;
+        Ok(notice)
+    }
+
+    fn hand_out(&self, notices: Vec<Notice>) {
+        let reader = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(reader) = &*reader {
+            // With nobody there to read it, it stays in the store until somebody is.
+            notices.into_iter().for_each(|notice| drop(reader.send(notice)));
+        }
+    }
+
+    /// The notices that are not delivered yet, and from then on each new one.
+    pub(crate) fn notices(&self) -> Result<mpsc::UnboundedReceiver<Notice>, StoreError> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut reader = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for record in self.notices.iter() {
+            drop(sender.send(record?.1));
+        }
+        *reader = Some(sender);
+        Ok(receiver)
+    }
+
+    pub(crate) async fn delivered(&self, notice: u64) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.remove(&self.notices, &number(notice));
+        self.store.commit(batch).await
+    }
+
+    pub(crate) fn is_handled(&self, event: &OwnedEventId) -> Result<bool, StoreError> {
+        self.handled.contains(event.as_str())
+    }
+
+    pub(crate) async fn handled(
+        &self,
+        by: &UserId,
+        event: &OwnedEventId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.handled, event.as_str(), &Handled { by: by.to_owned(), at })?;
+        self.store.commit(batch).await
+    }
+
+    fn put_handled(
+        &self,
+        batch: &mut Batch,
+        said: Option<&Said>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(said) = said else { return Ok(()) };
+        let handled = Handled { by: said.by.clone(), at };
+        batch.put(&self.handled, said.event_id.as_str(), &handled)
+    }
+}
+
+fn key(id: MigrationId) -> String {
+    number(id.0)
+}
+
+fn room_key(id: MigrationId, room: &str) -> String {
+    format!("{}/{room}", key(id))
+}
+
+/// Of one length, so that keys sort as their numbers do.
+fn number(number: u64) -> String {
+    format!("{number:020}")
+}

@@ -1,0 +1,167 @@
+//! The writing of a report: what was recorded, held against what is there.
+
+use std::collections::HashMap;
+
+use ruma::{
+    OwnedRoomId, UserId,
+    events::room::{member::MembershipState, power_levels::UserPowerLevel},
+};
+
+use super::{Outcome, Report, ReportRow, StepResult};
+use crate::{
+    clock::Timestamp,
+    homeserver::Failure,
+    migration::{
+        Access, Migration, Plan, PlannedRoom, Route,
+        run::Memberships,
+        step::{RoomRecord, StepKind},
+        survey::{Survey, SurveyedRoom},
+    },
+};
+
+/// What a report is checked against.
+#[derive(Debug)]
+pub(crate) enum Check {
+    /// What the new account sees itself.
+    Survey(Survey),
+    /// What the old account sees of it, where there is no access to the new one.
+    Memberships(Memberships),
+    /// Nothing could be read, for this reason; or there was no need to.
+    Nothing(Option<Failure>),
+}
+
+/// What a report is written from.
+#[derive(Debug)]
+pub(crate) struct Findings<'a> {
+    pub(crate) migration: &'a Migration,
+    pub(crate) plan: &'a Plan,
+    pub(crate) records: &'a HashMap<String, RoomRecord>,
+    pub(crate) direct_chats: Option<StepResult>,
+    pub(crate) check: &'a Check,
+    pub(crate) now: Timestamp,
+}
+
+impl Findings<'_> {
+    /// Writes the report.
+    pub(crate) fn report(self) -> Report {
+        let rooms = self.plan.rooms.iter().map(|room| self.row(room)).collect();
+        Report {
+            old: self.migration.old.user_id.clone(),
+            new: self.migration.new.user_id.clone(),
+            went: self.migration.went.unwrap_or(self.migration.started),
+            checked: self.now,
+            unchecked: match self.check {
+                Check::Nothing(failure) => failure.clone(),
+                _ => None,
+            },
+            rooms,
+            direct_chats: self.direct_chats(),
+        }
+    }
+
+    fn row(&self, room: &PlannedRoom) -> ReportRow {
+        let none = RoomRecord::default();
+        let record = self.records.get(room.room.id.as_str()).unwrap_or(&none);
+        let outcome = self.outcome(room, record);
+        let entered = matches!(outcome, Outcome::AlreadyThere | Outcome::Joined);
+        let result = |kind| record.steps.get(&kind).cloned().unwrap_or(StepResult::NotTried);
+        let seen = self.seen(room);
+        let new = &self.migration.new.user_id;
+        ReportRow {
+            room: room.room.clone(),
+            route: room.route.kind(),
+            power_level: room.after.power_level.map(|level| {
+                let so = seen.is_none_or(|seen| has_power(seen, new, level));
+                (level, checked(result(StepKind::PowerLevel), so))
+            }),
+            power_out_of_reach: room.after.power_out_of_reach.filter(|_| entered),
+            tags: (!room.after.tags.is_empty()).then(|| {
+                let has = |seen: &SurveyedRoom| {
+                    room.after.tags.keys().all(|tag| seen.tags.contains_key(tag))
+                };
+                checked(result(StepKind::Tags), seen.is_none_or(has))
+            }),
+            creator_stays: room.after.creator_stays,
+            outcome,
+        }
+    }
+
+    fn outcome(&self, room: &PlannedRoom, record: &RoomRecord) -> Outcome {
+        match &room.route {
+            Route::AlreadyThere => return Outcome::AlreadyThere,
+            Route::NeedsModerator => return Outcome::NeedsModerator,
+            Route::Unreachable(reason) => return Outcome::Unreachable(reason.clone()),
+            Route::Skipped => return Outcome::Skipped,
+            Route::Join { .. } | Route::InviteAndJoin => {}
+        }
+        for kind in [StepKind::Invite, StepKind::Join] {
+            if let Some(StepResult::Failed(failure)) = record.steps.get(&kind) {
+                return Outcome::Failed(failure.clone());
+            }
+        }
+        let by_hand = self.migration.new.access != Access::Session;
+        if record.is_in() {
+            if self.is_missing(room) { Outcome::Missing } else { Outcome::Joined }
+        } else if by_hand && record.is_through(StepKind::Invite) {
+            Outcome::Invited
+        } else if by_hand && matches!(room.route, Route::Join { .. }) {
+            Outcome::ByHand
+        } else {
+            Outcome::NotTried
+        }
+    }
+
+    /// Whether the check shows that the new account is not in a room.
+    fn is_missing(&self, room: &PlannedRoom) -> bool {
+        // A room that was named by its alias is known by another name to the check.
+        let Ok(room_id) = OwnedRoomId::try_from(room.room.id.clone()) else { return false };
+        match self.check {
+            Check::Survey(survey) => survey
+                .rooms
+                .get(&room_id)
+                .is_none_or(|room| room.membership != MembershipState::Join),
+            Check::Memberships(memberships) => {
+                memberships.get(&room_id) != Some(&MembershipState::Join)
+            }
+            Check::Nothing(_) => false,
+        }
+    }
+
+    /// The room as the check found it, if the new account is in it.
+    fn seen(&self, room: &PlannedRoom) -> Option<&SurveyedRoom> {
+        let Check::Survey(survey) = self.check else { return None };
+        let room_id = OwnedRoomId::try_from(room.room.id.clone()).ok()?;
+        survey.rooms.get(&room_id).filter(|room| room.membership == MembershipState::Join)
+    }
+
+    fn direct_chats(&self) -> Option<StepResult> {
+        let result = self.direct_chats.clone()?;
+        let Check::Survey(survey) = self.check else { return Some(result) };
+        let so = self.plan.direct.iter().all(|(person, rooms)| {
+            let marked = survey.direct.get(person);
+            rooms
+                .iter()
+                .filter(|room_id| {
+                    let seen = survey.rooms.get(*room_id);
+                    seen.is_some_and(|room| room.membership == MembershipState::Join)
+                })
+                .all(|room_id| marked.is_some_and(|marked| marked.contains(room_id)))
+        });
+        Some(checked(result, so))
+    }
+}
+
+fn has_power(room: &SurveyedRoom, user: &UserId, level: i64) -> bool {
+    match room.power_levels.for_user(user) {
+        UserPowerLevel::Int(actual) => i64::from(actual) >= level,
+        _ => true,
+    }
+}
+
+/// What came of a step, given whether the check found it so.
+fn checked(result: StepResult, so: bool) -> StepResult {
+    match result {
+        StepResult::Done | StepResult::AlreadySo if !so => StepResult::Undone,
+        result => result,
+    }
+}

@@ -1,0 +1,287 @@
+//! The run: carries a plan out, room by room, and stops cleanly wherever it is.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    convert::Infallible,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use ruma::{
+    OwnedRoomId, OwnedUserId, UserId, api::client::sync::sync_events::v3, events::room::member::MembershipState,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    MigrationId, Plan, PlannedRoom, Side, StepResult,
+    journal::Journal,
+    step::{RoomRecord, Stage, StepError, steps},
+    survey::{Survey, membership_filter},
+};
+use crate::{
+    clock::SharedClock,
+    homeserver::{Account, Failure},
+    store::StoreError,
+};
+
+/// How long the homeserver may hold a request that waits for somebody to join by hand.
+const LONG_POLL: Duration = Duration::from_secs(30);
+
+/// How long to leave a homeserver alone that could not be asked who has joined by hand.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
+/// Memberships of the new account, by room.
+pub(crate) type Memberships = HashMap<OwnedRoomId, MembershipState>;
+
+/// One run of one plan.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) id: MigrationId,
+    pub(crate) plan: &'a Plan,
+    pub(crate) stage: Stage,
+    pub(crate) journal: &'a Journal,
+    pub(crate) stop: &'a CancellationToken,
+    pub(crate) clock: SharedClock,
+    /// Called after each step that was written down.
+    pub(crate) progressed: &'a (dyn Fn() + Send + Sync),
+    /// Set when the old account's session ends while it looks out for joins.
+    pub(crate) old_lost: AtomicBool,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum RunEnd {
+    /// Every step has a result.
+    Complete,
+    /// It was told to stop.
+    Stopped,
+    /// The homeserver no longer accepts this side's session.
+    AccessLost(Side),
+    /// Nothing can be written down any more.
+    Broken(StoreError),
+}
+
+impl Run<'_> {
+    /// Carries out every step that has no result yet. All rooms are begun at once and in order: the
+    /// lanes of [`pacing`](crate::homeserver::Pacing) decide how many requests are on their way,
+    /// and keep the order, so that a wait for one kind of request holds up no other.
+    pub(crate) async fn carry_out(
+        self,
+        memberships: watch::Sender<Memberships>,
+    ) -> RunEnd {
+        let mut records: HashMap<String, RoomRecord> = match self.journal.rooms(self.id) {
+            Ok(records) => records.into_iter().collect(),
+            Err(error) => return RunEnd::Broken(error),
+        };
+        let direct = DirectChats::of(self.plan);
+        let rooms: FuturesUnordered<_> = self
+            .plan
+            .rooms
+            .iter()
+            .map(|room| {
+                let record = records.remove(room.room.id.as_str()).unwrap_or_default();
+                self.bring_into(room, record, &direct)
+            })
+            .collect();
+        let end = tokio::select! {
+            end = self.drain(rooms, &direct) => end,
+            never = self.watch_joins(memberships) => match never {},
+        };
+        if self.old_lost.load(Ordering::Relaxed) { RunEnd::AccessLost(Side::Old) } else { end }
+    }
+
+    /// Waits for all rooms, also after one of them ended the run: no request is dropped halfway.
+    async fn drain(
+        &self,
+        mut rooms: FuturesUnordered<impl Future<Output = Result<(), RunEnd>>>,
+        direct: &DirectChats,
+    ) -> RunEnd {
+        let mut end = None;
+        while let Some(outcome) = rooms.next().await {
+            if let Err(early) = outcome {
+                self.stop.cancel();
+                end = end.or(Some(early));
+            }
+        }
+        match end {
+            Some(end) => end,
+            // Rooms that were reached only after the first list was written.
+            None => self.mark_direct(direct).await.err().unwrap_or(RunEnd::Complete),
+        }
+    }
+
+    async fn bring_into(
+        &self,
+        room: &PlannedRoom,
+        mut record: RoomRecord,
+        direct: &DirectChats,
+    ) -> Result<(), RunEnd> {
+        let id = &room.room.id;
+        for step in steps(room, self.stage.new.is_some()) {
+            let kind = step.kind();
+            if !record.is_settled(kind) {
+                let result = tokio::select! {
+                    // A request on its way is waited for; only `AwaitJoin` has none.
+                    biased;
+                    result = step.run(id, &self.stage) => result,
+                    () = self.stop.cancelled(), if step.waits_for_a_person() => {
+                        Err(StepError::Stopped)
+                    }
+                };
+                let result = match result {
+                    Ok(result) => result,
+                    Err(StepError::Failed(failure)) => StepResult::Failed(failure),
+                    Err(StepError::Stopped) => return Err(RunEnd::Stopped),
+                    Err(StepError::AccessLost(side)) => return Err(RunEnd::AccessLost(side)),
+                };
+                tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
+                record.steps.insert(kind, result);
+                self.journal
+                    .record_room(self.id, id.as_str(), &record)
+                    .await
+                    .map_err(RunEnd::Broken)?;
+                (self.progressed)();
+            }
+            if kind.is_entrance() && !record.is_through(kind) {
+                break;
+            }
+        }
+        let entered = record.is_in() || matches!(room.route, super::Route::AlreadyThere);
+        if direct.settle(room, entered) {
+            self.mark_direct(direct).await?;
+        }
+        Ok(())
+    }
+
+    /// Marks the direct chats that the new account is in by now.
+    async fn mark_direct(&self, direct: &DirectChats) -> Result<(), RunEnd> {
+        let Some(entered) = direct.take_entered() else { return Ok(()) };
+        let result = match self.stage.mark_direct(&entered).await {
+            Ok(result) => result,
+            Err(StepError::Failed(failure)) => StepResult::Failed(failure),
+            Err(StepError::Stopped) => return Err(RunEnd::Stopped),
+            Err(StepError::AccessLost(side)) => return Err(RunEnd::AccessLost(side)),
+        };
+        self.journal.record_direct_chats(self.id, &result).await.map_err(RunEnd::Broken)
+    }
+
+    /// Where the person joins by hand, looks at the rooms through the old account.
+    async fn watch_joins(&self, memberships: watch::Sender<Memberships>) -> Infallible {
+        let (Some(old), None) = (&self.stage.old, &self.stage.new) else {
+            return std::future::pending().await;
+        };
+        let filter = membership_filter(old.user_id(), &self.stage.new_user);
+        let mut since = None;
+        loop {
+            let timeout = since.as_ref().map(|_| LONG_POLL);
+            match old.sync(filter.clone(), since.clone(), timeout).await {
+                Ok(response) => {
+                    let seen = memberships_in(&self.stage.new_user, &response);
+                    memberships.send_modify(|known| known.extend(seen));
+                    since = Some(response.next_batch);
+                }
+                Err(Failure::TokenGone { .. }) => {
+                    self.old_lost.store(true, Ordering::Relaxed);
+                    self.stop.cancel();
+                    return std::future::pending().await;
+                }
+                // Told to stop: whoever waits for a join is told as well.
+                Err(Failure::Stopped) => return std::future::pending().await,
+                Err(failure) => {
+                    tracing::debug!(migration = %self.id, %failure, "cannot see who joined");
+                    self.clock.sleep(AFTER_FAILURE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Reads where the new account is joined or invited: one request, whatever the number of rooms.
+pub(crate) async fn read_memberships(
+    old: Option<&Account>,
+    new: Option<&Account>,
+    old_user: &UserId,
+    new_user: &UserId,
+) -> Result<Memberships, (Side, Failure)> {
+    let filter = membership_filter(old_user, new_user);
+    match (old, new) {
+        (_, Some(new)) => {
+            let response =
+                new.sync(filter, None, None).await.map_err(|failure| (Side::New, failure))?;
+            let joined = response.rooms.join.keys().map(|id| (id.clone(), MembershipState::Join));
+            let invited =
+                response.rooms.invite.keys().map(|id| (id.clone(), MembershipState::Invite));
+            Ok(joined.chain(invited).collect())
+        }
+        (Some(old), None) => {
+            let response =
+                old.sync(filter, None, None).await.map_err(|failure| (Side::Old, failure))?;
+            Ok(memberships_in(new_user, &response))
+        }
+        (None, None) => Ok(Memberships::new()),
+    }
+}
+
+fn memberships_in(new_user: &UserId, response: &v3::Response) -> Memberships {
+    Survey::read_of_other(new_user, response)
+        .rooms
+        .into_iter()
+        .map(|(room_id, room)| (room_id, room.membership))
+        .collect()
+}
+
+/// The direct chats of a run: marked when the last of them is settled, so that they look as the
+/// person knows them long before a large account is through.
+#[derive(Debug, Default)]
+struct DirectChats {
+    unsettled: AtomicUsize,
+    by_person: BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
+    rooms: HashSet<OwnedRoomId>,
+    /// Those that the new account is in and that are not marked yet.
+    entered: Mutex<Vec<OwnedRoomId>>,
+}
+
+impl DirectChats {
+    fn of(plan: &Plan) -> Self {
+        let by_person = plan.direct.clone();
+        let rooms = by_person.values().flatten().cloned().collect();
+        let direct = Self { by_person, rooms, ..Self::default() };
+        let unsettled = plan.rooms.iter().filter(|room| direct.room_id(room).is_some()).count();
+        direct.unsettled.store(unsettled, Ordering::Relaxed);
+        direct
+    }
+
+    fn room_id(&self, room: &PlannedRoom) -> Option<OwnedRoomId> {
+        let room_id = OwnedRoomId::try_from(room.room.id.clone()).ok()?;
+        self.rooms.contains(&room_id).then_some(room_id)
+    }
+
+    /// Notes that nothing more happens in `room` for now. Whether it was the last direct chat.
+    fn settle(&self, room: &PlannedRoom, entered: bool) -> bool {
+        let Some(room_id) = self.room_id(room) else { return false };
+        if entered {
+            self.entered.lock().unwrap_or_else(PoisonError::into_inner).push(room_id);
+        }
+        self.unsettled.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+
+    /// The direct chats to be marked now, by person.
+    fn take_entered(&self) -> Option<BTreeMap<OwnedUserId, Vec<OwnedRoomId>>> {
+        let entered =
+            std::mem::take(&mut *self.entered.lock().unwrap_or_else(PoisonError::into_inner));
+        if entered.is_empty() {
+            return None;
+        }
+        let mut by_person = self.by_person.clone();
+        for rooms in by_person.values_mut() {
+            rooms.retain(|room_id| entered.contains(room_id));
+        }
+        by_person.retain(|_, rooms| !rooms.is_empty());
+        Some(by_person)
+    }
+}

@@ -1,0 +1,356 @@
+//! Steps: one idempotent change on a homeserver each, as data and a `run`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use ruma::{
+    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId, UserId,
+    events::{
+        GlobalAccountDataEventType, StateEventType,
+        room::member::MembershipState,
+        tag::{TagInfo, TagName},
+    },
+    serde::JsonObject,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::{PlannedRoom, Route, Side, StepResult};
+use crate::homeserver::{Account, Failure};
+
+/// What was done in one room, as stored.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RoomRecord {
+    /// What came of each step.
+    pub(crate) steps: BTreeMap<StepKind, StepResult>,
+}
+
+impl RoomRecord {
+    /// Whether the step need not be run any more.
+    pub(crate) fn is_settled(&self, kind: StepKind) -> bool {
+        self.steps.contains_key(&kind)
+    }
+
+    /// Whether a step was needed and worked, or had to do nothing.
+    pub(crate) fn is_through(&self, kind: StepKind) -> bool {
+        matches!(self.steps.get(&kind), Some(StepResult::Done | StepResult::AlreadySo))
+    }
+
+    /// Whether the new account is known to have got in.
+    pub(crate) fn is_in(&self) -> bool {
+        self.is_through(StepKind::Join)
+    }
+
+    /// Whether some step failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.steps.values().any(|result| matches!(result, StepResult::Failed(_)))
+    }
+
+    /// Forgets the steps that failed, so that they are run again.
+    pub(crate) fn without_failures(mut self) -> Self {
+        self.steps.retain(|_, result| !matches!(result, StepResult::Failed(_)));
+        self
+    }
+}
+
+/// A step without its particulars.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StepKind {
+    Invite,
+    Join,
+    PowerLevel,
+    Tags,
+}
+
+impl StepKind {
+    /// Whether the steps after it make sense only when it worked.
+    pub(crate) fn is_entrance(self) -> bool {
+        matches!(self, Self::Invite | Self::Join)
+    }
+}
+
+/// One idempotent change in one room.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Step {
+    /// The old account invites the new one.
+    Invite,
+    /// The new account joins.
+    Join { via: Vec<OwnedServerName> },
+    /// The person joins by hand as the new account; this step waits for it.
+    AwaitJoin,
+    /// The old account raises the new one to this power level.
+    PowerLevel { level: i64 },
+    /// The new account gets these tags, with their order.
+    Tags { tags: BTreeMap<String, Option<f64>> },
+}
+
+impl Step {
+    pub(crate) fn kind(&self) -> StepKind {
+        match self {
+            Self::Invite => StepKind::Invite,
+            Self::Join { .. } | Self::AwaitJoin => StepKind::Join,
+            Self::PowerLevel { .. } => StepKind::PowerLevel,
+            Self::Tags { .. } => StepKind::Tags,
+        }
+    }
+
+    /// Whether it waits for somebody to do something by hand, for as long as that takes.
+    pub(crate) fn waits_for_a_person(&self) -> bool {
+        matches!(self, Self::AwaitJoin)
+    }
+
+    /// Carries the step out.
+    pub(crate) async fn run(
+        &self,
+        room: &OwnedRoomOrAliasId,
+        stage: &Stage,
+    ) -> Result<StepResult, StepError> {
+        match self {
+            Self::Join { via } => stage.join(room, via).await,
+            Self::AwaitJoin => stage.await_join(room).await,
+            Self::Invite => stage.invite(&stage.room_id(room)?).await,
+            Self::PowerLevel { level } => stage.raise(&stage.room_id(room)?, *level).await,
+            Self::Tags { tags } => stage.tag(&stage.room_id(room)?, tags).await,
+        }
+    }
+}
+
+/// The steps that bring the new account into a room and give it there what the old one has.
+pub(crate) fn steps(room: &PlannedRoom, new_access: bool) -> Vec<Step> {
+    let join = if new_access { Step::Join { via: room.via.clone() } } else { Step::AwaitJoin };
+    let mut steps = match room.route {
+        Route::AlreadyThere => Vec::new(),
+        Route::Join { .. } => vec![join],
+        Route::InviteAndJoin => vec![Step::Invite, join],
+        Route::NeedsModerator | Route::Unreachable(_) | Route::Skipped => return Vec::new(),
+    };
+    steps.extend(room.after.power_level.map(|level| Step::PowerLevel { level }));
+    if !room.after.tags.is_empty() {
+        steps.push(Step::Tags { tags: room.after.tags.clone() });
+    }
+    steps
+}
+
+/// Why a step has no result.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    /// It did not work.
+    Failed(Failure),
+    /// It was stopped before it did anything; it is to be run again when the migration goes on.
+    Stopped,
+    /// The homeserver no longer accepts this side's session.
+    AccessLost(Side),
+}
+
+/// What steps work with: the two accounts, and what is known of the new one's memberships.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) old: Option<Account>,
+    pub(crate) new: Option<Account>,
+    pub(crate) new_user: OwnedUserId,
+    /// Where the new account is invited or joined. Read when the run began, and kept up to date
+    /// where somebody joins by hand.
+    pub(crate) memberships: watch::Receiver<HashMap<OwnedRoomId, MembershipState>>,
+    /// The rooms behind aliases, once joined.
+    pub(crate) aliases: std::sync::Mutex<HashMap<OwnedRoomOrAliasId, OwnedRoomId>>,
+}
+
+impl Stage {
+    fn room_id(&self, room: &OwnedRoomOrAliasId) -> Result<OwnedRoomId, StepError> {
+        if let Ok(room_id) = OwnedRoomId::try_from(room.clone()) {
+            return Ok(room_id);
+        }
+        let aliases = self.aliases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Steps that name a room by its alias come only after the join that resolved it.
+        aliases.get(room).cloned().ok_or(StepError::Stopped)
+    }
+
+    fn membership(&self, room: &RoomId) -> Option<MembershipState> {
+        self.memberships.borrow().get(room).cloned()
+    }
+
+    async fn invite(&self, room: &RoomId) -> Result<StepResult, StepError> {
+        let Some(old) = &self.old else { return Ok(StepResult::NoAccess) };
+        // An invitation that was sent just before a crash is not sent again: people would see it.
+        if matches!(self.membership(room), Some(MembershipState::Invite | MembershipState::Join)) {
+            return Ok(StepResult::AlreadySo);
+        }
+        let failure = match old.invite(room, &self.new_user).await {
+            Ok(()) => return Ok(StepResult::Done),
+            Err(failure) => failure,
+        };
+        // A homeserver refuses to invite whoever is in already, in words of its own.
+        if let Failure::Refused { .. } = failure
+            && let Ok(Some(member)) = old.member(room, &self.new_user).await
+            && matches!(member.membership, MembershipState::Invite | MembershipState::Join)
+        {
+            return Ok(StepResult::AlreadySo);
+        }
+        Err(StepError::of(Side::Old, failure))
+    }
+
+    async fn join(
+        &self,
+        room: &OwnedRoomOrAliasId,
+        via: &[OwnedServerName],
+    ) -> Result<StepResult, StepError> {
+        let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
+        if let Ok(room_id) = OwnedRoomId::try_from(room.clone())
+            && self.membership(&room_id) == Some(MembershipState::Join)
+        {
+            return Ok(StepResult::AlreadySo);
+        }
+        let room_id = new
+            .join(room, via.to_vec())
+            .await
+            .map_err(|failure| StepError::of(Side::New, failure))?;
+        let mut aliases = self.aliases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        aliases.insert(room.clone(), room_id);
+        Ok(StepResult::Done)
+    }
+
+    async fn await_join(&self, room: &OwnedRoomOrAliasId) -> Result<StepResult, StepError> {
+        let room_id = self.room_id(room)?;
+        let mut memberships = self.memberships.clone();
+        memberships
+            .wait_for(|known| known.get(&room_id) == Some(&MembershipState::Join))
+            .await
+            .map_err(|_| StepError::Stopped)?;
+        Ok(StepResult::Done)
+    }
+
+    async fn raise(&self, room: &RoomId, level: i64) -> Result<StepResult, StepError> {
+        let Some(old) = &self.old else { return Ok(StepResult::NoAccess) };
+        let failed = |failure| StepError::of(Side::Old, failure);
+        let event_type = StateEventType::RoomPowerLevels;
+        // Read right before it is written, so that nobody else's change is undone.
+        let mut content = old
+            .state(room, event_type.clone(), "")
+            .await
+            .map_err(failed)?
+            .unwrap_or_default();
+        if power_of(&content, &self.new_user) >= level {
+            return Ok(StepResult::AlreadySo);
+        }
+        let users = content.entry("users").or_insert_with(|| json!({}));
+        let Some(users) = users.as_object_mut() else {
+            let what = "the power levels of this room have no list of users".to_owned();
+            return Err(failed(Failure::Garbage { what }));
+        };
+        users.insert(self.new_user.to_string(), json!(level));
+        old.set_state(room, event_type, "", &content).await.map_err(failed)?;
+        Ok(StepResult::Done)
+    }
+
+    async fn tag(
+        &self,
+        room: &RoomId,
+        tags: &BTreeMap<String, Option<f64>>,
+    ) -> Result<StepResult, StepError> {
+        let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
+        for (tag, order) in tags {
+            let mut info = TagInfo::new();
+            info.order = *order;
+            new.set_tag(room, &TagName::from(tag.as_str()), info)
+                .await
+                .map_err(|failure| StepError::of(Side::New, failure))?;
+        }
+        Ok(StepResult::Done)
+    }
+
+    /// Adds direct chats to those that the new account has marked.
+    pub(crate) async fn mark_direct(
+        &self,
+        direct: &BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
+    ) -> Result<StepResult, StepError> {
+        let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
+        let failed = |failure| StepError::of(Side::New, failure);
+        let event_type = GlobalAccountDataEventType::Direct;
+        let current =
+            new.account_data(event_type.clone()).await.map_err(failed)?.unwrap_or_default();
+        let merged = merge_direct(current.clone(), direct);
+        if merged == current {
+            return Ok(StepResult::AlreadySo);
+        }
+        new.set_account_data(event_type, &merged).await.map_err(failed)?;
+        Ok(StepResult::Done)
+    }
+}
+
+impl StepError {
+    fn of(side: Side, failure: Failure) -> Self {
+        match failure {
+            Failure::Stopped => Self::Stopped,
+            Failure::TokenGone { .. } => Self::AccessLost(side),
+            failure => Self::Failed(failure),
+        }
+    }
+}
+
+fn power_of(content: &JsonObject, user: &UserId) -> i64 {
+    let users = content.get("users").and_then(Value::as_object);
+    let level =
+        users.and_then(|users| users.get(user.as_str())).or_else(|| content.get("users_default"));
+    level.and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// Adds `direct` to the content of `m.direct` without taking anything out of it.
+fn merge_direct(
+    mut content: JsonObject,
+    direct: &BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
+) -> JsonObject {
+    for (person, rooms) in direct {
+        let known = content.entry(person.as_str()).or_insert_with(|| json!([]));
+        if let Some(known) = known.as_array_mut() {
+            let missing: Vec<_> =
+                rooms.iter().map(|room| json!(room)).filter(|room| !known.contains(room)).collect();
+            known.extend(missing);
+        }
+    }
+    content
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{room_id, user_id};
+
+    use super::*;
+
+    fn object(value: Value) -> JsonObject {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn merging_direct_chats_adds_and_takes_nothing_away() {
+        let content = object(json!({
+            "@bob:a": ["!kept:a"],
+            "mail@example.org": ["!strange:a"],
+        }));
+        let direct = BTreeMap::from([
+            (
+                user_id!("@bob:a").to_owned(),
+                vec![room_id!("!kept:a").to_owned(), room_id!("!added:a").to_owned()],
+            ),
+            (user_id!("@eve:a").to_owned(), vec![room_id!("!new:a").to_owned()]),
+        ]);
+        let merged = merge_direct(content, &direct);
+        assert_eq!(
+            merged,
+            object(json!({
+                "@bob:a": ["!kept:a", "!added:a"],
+                "@eve:a": ["!new:a"],
+                "mail@example.org": ["!strange:a"],
+            }))
+        );
+        assert_eq!(merge_direct(merged.clone(), &direct), merged, "merging again changes nothing");
+    }
+
+    #[test]
+    fn power_falls_back_to_the_rooms_default_and_then_to_none() {
+        let content = object(json!({ "users": { "@a:a": 100 }, "users_default": 10 }));
+        assert_eq!(power_of(&content, user_id!("@a:a")), 100);
+        assert_eq!(power_of(&content, user_id!("@b:a")), 10);
+        assert_eq!(power_of(&JsonObject::new(), user_id!("@a:a")), 0);
+    }
+}

@@ -1,0 +1,277 @@
+//! From the answer of `/sync` to a [`Survey`]. An event that is not as the specification has it is
+//! taken for missing: it costs what it would have told, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId, RoomVersionId, UserId,
+    api::client::sync::sync_events::v3::{self, State},
+    events::{
+        StateEventType,
+        direct::DirectEventContent,
+        room::{
+            canonical_alias::RoomCanonicalAliasEventContent,
+            join_rules::{JoinRule, RoomJoinRulesEventContent},
+            member::MembershipState,
+            power_levels::{RoomPowerLevels, RoomPowerLevelsEventContent, RoomPowerLevelsSource},
+        },
+        tag::TagEventContent,
+    },
+    room::RoomType,
+    room_version_rules::RoomVersionRules,
+    serde::Raw,
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use super::{Survey, SurveyedRoom};
+
+impl Survey {
+    /// Reads a survey of `user_id` from its own `/sync`.
+    pub(crate) fn read(user_id: &UserId, response: &v3::Response) -> Self {
+        let mut rooms = BTreeMap::new();
+        for (room_id, left) in &response.rooms.leave {
+            let mut events = Events::default();
+            events.add_state(&left.state);
+            events.add_timeline(&left.timeline);
+            let left = MembershipState::Leave;
+            rooms.insert(room_id.clone(), events.into_room(user_id, left));
+        }
+        for (room_id, knocked) in &response.rooms.knock {
+            let mut events = Events::default();
+            knocked.knock_state.events.iter().for_each(|event| events.add(event));
+            rooms.insert(room_id.clone(), events.into_room(user_id, MembershipState::Knock));
+        }
+        for (room_id, invited) in &response.rooms.invite {
+            let mut events = Events::default();
+            invited.invite_state.events.iter().for_each(|event| events.add(event));
+            rooms.insert(room_id.clone(), events.into_room(user_id, MembershipState::Invite));
+        }
+        for (room_id, joined) in &response.rooms.join {
+            rooms.insert(room_id.clone(), read_joined(user_id, joined));
+        }
+        Self { user_id: user_id.to_owned(), rooms, direct: read_direct(response) }
+    }
+
+    /// Reads the membership of `user_id` in the rooms that another account's `/sync` tells of.
+    pub(crate) fn read_of_other(user_id: &UserId, response: &v3::Response) -> Self {
+        let mut rooms = BTreeMap::new();
+        for (room_id, joined) in &response.rooms.join {
+            let mut events = Events::default();
+            events.add_state(&joined.state);
+            events.add_timeline(&joined.timeline);
+            let Some(membership) = events.membership(user_id) else { continue };
+            rooms.insert(room_id.clone(), events.into_room(user_id, membership));
+        }
+        Self { user_id: user_id.to_owned(), rooms, direct: BTreeMap::new() }
+    }
+}
+
+fn read_joined(user_id: &UserId, joined: &v3::JoinedRoom) -> SurveyedRoom {
+    let mut events = Events::default();
+    events.add_state(&joined.state);
+    events.add_timeline(&joined.timeline);
+    let mut room = events.into_room(user_id, MembershipState::Join);
+    let summary = &joined.summary;
+    room.heroes.clone_from(&summary.heroes);
+    room.member_count = summary
+        .joined_member_count
+        .map(|count| u64::from(count) + summary.invited_member_count.map_or(0, u64::from));
+    room.tags = account_data::<TagEventContent>(&joined.account_data.events, "m.tag")
+        .map(|content| {
+            content.tags.into_iter().map(|(name, tag)| (name.to_string(), tag.order)).collect()
+        })
+        .unwrap_or_default();
+    room
+}
+
+fn read_direct(response: &v3::Response) -> BTreeMap<OwnedUserId, Vec<OwnedRoomId>> {
+    let content = account_data::<DirectEventContent>(&response.account_data.events, "m.direct");
+    // Some clients put e-mail addresses in place of user IDs; those lead nowhere.
+    content
+        .into_iter()
+        .flat_map(|content| content.0)
+        .filter_map(|(user, rooms)| Some((OwnedUserId::try_from(user).ok()?, rooms)))
+        .collect()
+}
+
+fn account_data<T: DeserializeOwned>(
+    events: &[Raw<impl Sized>],
+    event_type: &str,
+) -> Option<T> {
+    #[derive(Deserialize)]
+    struct AccountDataEvent<'a> {
+        r#type: String,
+        #[serde(borrow)]
+        content: &'a RawValue,
+    }
+    events
+        .iter()
+        .filter_map(|event| event.deserialize_as_unchecked::<AccountDataEvent<'_>>().ok())
+        .find(|event| event.r#type == event_type)
+        .and_then(|event| serde_json::from_str(event.content.get()).ok())
+}
+
+/// A state event, of whatever form, as far as a survey reads it.
+#[derive(Clone, Debug, Deserialize)]
+struct StateEvent {
+    r#type: String,
+    state_key: Option<String>,
+    sender: OwnedUserId,
+    origin_server_ts: Option<MilliSecondsSinceUnixEpoch>,
+    content: Box<RawValue>,
+}
+
+/// The newest state events of one room, by type and state key.
+#[derive(Debug, Default)]
+struct Events {
+    state: BTreeMap<(String, String), StateEvent>,
+    last_active: Option<MilliSecondsSinceUnixEpoch>,
+}
+
+impl Events {
+    fn add_state(&mut self, state: &State) {
+        match state {
+            State::Before(state) | State::After(state) => {
+                state.events.iter().for_each(|event| self.add(event));
+            }
+            _ => {}
+        }
+    }
+
+    fn add_timeline(&mut self, timeline: &v3::Timeline) {
+        for event in &timeline.events {
+            self.add(event);
+            let sent = event.get_field("origin_server_ts").ok().flatten();
+            self.last_active = self.last_active.max(sent);
+        }
+    }
+
+    fn add<T>(&mut self, event: &Raw<T>) {
+        let Ok(event) = event.deserialize_as_unchecked::<StateEvent>() else { return };
+        let Some(state_key) = event.state_key.clone() else { return };
+        self.state.insert((event.r#type.clone(), state_key), event);
+    }
+
+    fn get(&self, event_type: &StateEventType, state_key: &str) -> Option<&StateEvent> {
+        self.state.get(&(event_type.to_string(), state_key.to_owned()))
+    }
+
+    fn content<T: DeserializeOwned>(&self, event_type: StateEventType) -> Option<T> {
+        serde_json::from_str(self.get(&event_type, "")?.content.get()).ok()
+    }
+
+    fn membership(&self, user_id: &UserId) -> Option<MembershipState> {
+        membership_in(self.get(&StateEventType::RoomMember, user_id.as_str())?)
+    }
+
+    fn members(&self) -> BTreeMap<OwnedUserId, MembershipState> {
+        self.state
+            .values()
+            .filter(|event| event.r#type == "m.room.member")
+            .filter_map(|event| {
+                let user_id = UserId::parse(event.state_key.as_deref()?).ok()?;
+                Some((user_id, membership_in(event)?))
+            })
+            .collect()
+    }
+
+    fn into_room(self, user_id: &UserId, otherwise: MembershipState) -> SurveyedRoom {
+        let own = self.get(&StateEventType::RoomMember, user_id.as_str());
+        let membership = own.and_then(membership_in).unwrap_or(otherwise);
+        let invited_by = own
+            .filter(|_| membership == MembershipState::Invite)
+            .map(|event| event.sender.clone());
+        let create: Option<CreateContent> = self.content(StateEventType::RoomCreate);
+        let create_sender =
+            self.get(&StateEventType::RoomCreate, "").map(|event| event.sender.clone());
+        let create = create.unwrap_or_default();
+        let rules = create.rules();
+        let creators: BTreeSet<_> =
+            create_sender.into_iter().chain(create.additional_creators.iter().cloned()).collect();
+        let power_levels: Option<RoomPowerLevelsEventContent> =
+            self.content(StateEventType::RoomPowerLevels);
+        let privileged = rules.authorization.explicitly_privilege_room_creators;
+        SurveyedRoom {
+            membership,
+            invited_by,
+            name: self.name(),
+            alias: self
+                .content::<RoomCanonicalAliasEventContent>(StateEventType::RoomCanonicalAlias)
+                .and_then(|content| content.alias),
+            space: create.room_type == Some(RoomType::Space),
+            encrypted: self.get(&StateEventType::RoomEncryption, "").is_some(),
+            federated: create.federate,
+            power_levels: RoomPowerLevels::new(
+                RoomPowerLevelsSource::from(power_levels),
+                &rules.authorization,
+                creators.iter().cloned(),
+            ),
+            privileged_creators: if privileged { creators } else { BTreeSet::new() },
+            // Without the event, only who is invited may join.
+            join_rule: self
+                .content::<RoomJoinRulesEventContent>(StateEventType::RoomJoinRules)
+                .map_or(JoinRule::Invite, |content| content.join_rule),
+            server_acl: self.content(StateEventType::RoomServerAcl),
+            members: self.members(),
+            heroes: Vec::new(),
+            member_count: None,
+            tags: BTreeMap::new(),
+            last_active: self.last_active,
+        }
+    }
+
+    fn name(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct NameContent {
+            name: String,
+        }
+        let content: NameContent = self.content(StateEventType::RoomName)?;
+        Some(content.name).filter(|name| !name.trim().is_empty())
+    }
+}
+
+fn membership_in(event: &StateEvent) -> Option<MembershipState> {
+    #[derive(Deserialize)]
+    struct MemberContent {
+        membership: MembershipState,
+    }
+    serde_json::from_str::<MemberContent>(event.content.get()).ok().map(|content| content.membership)
+}
+
+/// The content of `m.room.create`, as far as a survey reads it.
+#[derive(Debug, Deserialize)]
+struct CreateContent {
+    #[serde(rename = "m.federate", default = "yes")]
+    federate: bool,
+    #[serde(default)]
+    room_version: Option<RoomVersionId>,
+    #[serde(rename = "type")]
+    room_type: Option<RoomType>,
+    #[serde(default)]
+    additional_creators: Vec<OwnedUserId>,
+}
+
+impl Default for CreateContent {
+    fn default() -> Self {
+        Self {
+            federate: true,
+            room_version: None,
+            room_type: None,
+            additional_creators: Vec::new(),
+        }
+    }
+}
+
+impl CreateContent {
+    /// The rules of the room's version; of the first version where none is named, and those of the
+    /// newest known where it is not known, which is the more careful guess.
+    fn rules(&self) -> RoomVersionRules {
+        let version = self.room_version.as_ref().unwrap_or(&RoomVersionId::V1);
+        version.rules().unwrap_or(RoomVersionRules::V12)
+    }
+}
+
+fn yes() -> bool {
+    true
+}
