@@ -1,6 +1,10 @@
 //! The words in `report.csv` and `report.html`.
 
-use crate::migration::{Outcome, Reason, StepResult};
+use super::{message::line, refusals::failure_words};
+use crate::{
+    homeserver::Failure,
+    migration::{Outcome, Reason, StepResult},
+};
 
 /// The heads of the columns.
 pub fn csv_header() -> [&'static str; 9] {
@@ -10,7 +14,7 @@ pub fn csv_header() -> [&'static str; 9] {
 /// How a room ended, and why.
 pub fn outcome_words(outcome: &Outcome) -> (&'static str, String) {
     let why = match outcome {
-        Outcome::Failed(why) => why.clone(),
+        Outcome::Failed(why) => plain(why),
         Outcome::Unreachable(reason) => reason_words(reason).to_owned(),
         Outcome::NeedsModerator => "only a moderator can let the new account in".to_owned(),
         Outcome::Missing => "the check did not find the new account there".to_owned(),
@@ -46,8 +50,13 @@ pub fn step_words(result: &StepResult) -> String {
     match result {
         StepResult::Done => "done".to_owned(),
         StepResult::AlreadySo => "was so already".to_owned(),
-        StepResult::Failed(why) => format!("failed: {why}"),
+        StepResult::Failed(why) => format!("failed: {}", plain(why)),
         StepResult::NoAccess => "no access".to_owned(),
         StepResult::NotTried => "not tried".to_owned(),
+        StepResult::Undone => "somebody changed it since".to_owned(),
     }
+}
+
+fn plain(failure: &Failure) -> String {
+    line!("{why}", why = failure_words(failure)).into_plain()
 }

@@ -192,3 +192,14 @@ pub fn forgot() -> Message {
     .and("What we wrote in this chat is not mine to delete: leave the chat if you want it gone. \
           To begin another migration, say `start @new:server`.")
 }
+
+/// For a number that is in no list.
+pub fn no_such_number(listed: usize) -> Message {
+    let why = if listed == 0 {
+        line!("I have shown you no list of rooms yet, so I cannot tell which room that is.")
+    } else {
+        line!("The last list that I showed you has the numbers 1 to {last}.", last = listed)
+    };
+    Message::new(line!("{why} Nothing was changed.", why = why))
+        .and("Say `rooms` to see the rooms with their numbers.")
+}

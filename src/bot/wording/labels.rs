@@ -27,7 +27,10 @@ pub(super) fn room(label: &RoomLabel) -> Value {
     match (&label.name, &label.alias, label.direct_with.as_slice()) {
         (Some(given), ..) if !clean_name(given).is_empty() => name(given),
         (_, Some(alias), _) => Value::from(alias),
-        (_, _, [other, ..]) => Value::from(line!("direct chat with {other}", other = other)),
+        (_, _, [other]) => Value::from(line!("chat with {other}", other = other)),
+        (_, _, [other, rest @ ..]) => {
+            Value::from(line!("chat with {other} and {n} more", other = other, n = rest.len()))
+        }
         _ => Value::from(&label.id),
     }
 }

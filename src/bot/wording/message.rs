@@ -81,6 +81,14 @@ impl Message {
         self
     }
 
+    /// With all of another message below.
+    pub(super) fn then(mut self, other: Self) -> Self {
+        self.part_from_last();
+        self.plain.push_str(&other.plain);
+        self.html.push_str(&other.html);
+        self
+    }
+
     fn part_from_last(&mut self) {
         if !self.plain.is_empty() {
             self.plain.push_str("\n\n");
@@ -170,6 +178,11 @@ impl Line {
     fn push_line(&mut self, line: &Self) {
         self.plain.push_str(&line.plain);
         self.html.push_str(&line.html);
+    }
+
+    /// The text without markup.
+    pub(super) fn into_plain(self) -> String {
+        self.plain
     }
 
     /// How much of an event's size limit this takes.

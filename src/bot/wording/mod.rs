@@ -22,7 +22,7 @@ mod value;
 pub use self::{
     files::{csv_header, outcome_words, reason_words, step_words},
     greetings::*,
-    help::{Help, command_row, for_command, list as help_list, texts as help_texts},
+    help::{Help, command_row, for_command as help_for, list as help_list, texts as help_texts},
     labels::room_name,
     message::{Line, Message},
     mistakes::mistake,
@@ -30,7 +30,7 @@ pub use self::{
     plan::{outdated_plan, plan, plan_changed},
     progress::{progress, status},
     refusals::refusal,
-    report::{report, report_sent},
+    report::report,
     rooms::{by_hand, rooms_list},
 };
 pub(in crate::bot) use self::value::clean_name;

@@ -8,11 +8,12 @@ use super::{
     message::{Line, Message, line},
     plan::{going_on_by_itself, plan},
     progress::progress,
+    refusals::failure_words,
     report::report,
-    value::quote,
 };
 use crate::{
     clock::Timestamp,
+    homeserver::Failure,
     migration::{Access, Event, Migration, Phase, Plan, Progress, Report, Side},
 };
 
@@ -300,11 +301,11 @@ fn access_needed(facts: &Facts<'_>) -> Message {
     ))
 }
 
-fn survey_failed(side: Side, reason: &str, facts: &Facts<'_>) -> Message {
+fn survey_failed(side: Side, reason: &Failure, facts: &Facts<'_>) -> Message {
     Message::new(line!(
         "I **could not read** {who}: {reason}. So there is no plan yet; nothing was changed.",
         who = account(facts.migration, side, facts.reader),
-        reason = quote(reason)
+        reason = failure_words(reason)
     ))
     .and("Say `plan` to try again; `cancel` ends the migration.")
 }

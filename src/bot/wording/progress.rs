@@ -3,7 +3,8 @@
 use super::{
     labels::server,
     message::{Line, Message, line},
-    value::{about, count, quote, rooms},
+    refusals::failure_words,
+    value::{about, count, rooms},
 };
 use crate::{
     clock::Timestamp,
@@ -71,8 +72,14 @@ fn wait_line(wait: &Wait, migration: &Migration) -> Line {
     )
 }
 
-fn act(_action: Action) -> &'static str {
-    "go on"
+fn act(action: Action) -> &'static str {
+    match action {
+        Action::Join => "join rooms",
+        Action::Invite => "invite",
+        Action::State => "change power levels",
+        Action::AccountData => "set tags",
+        _ => "go on",
+    }
 }
 
 /// The answer to `status`.
@@ -115,7 +122,7 @@ fn phase_lines(migration: &Migration, reader: Side, now: Timestamp) -> (Line, Li
         Phase::Running => (line!("The plan **is being run**."), line!("`pause` and `cancel` stop it.")),
         Phase::Paused(_) => (line!("It is **paused**."), line!("Say `resume` to go on, or `cancel` to end it.")),
         Phase::Failed(reason) => (
-            line!("It is **stuck**: an account could not be read, {reason}.", reason = quote(reason)),
+            line!("It is **stuck**: an account could not be read, {reason}.", reason = failure_words(reason)),
             line!("Say `plan` to try again, or `login` if my access to it was lost."),
         ),
         Phase::Finished => (

@@ -45,7 +45,7 @@ pub fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
         ))
         .and("`rooms` lists the rooms with their numbers."),
         Refusal::NoSuchAlias { alias, failure } => Message::new(line!(
-            "I cannot find the room {alias}: {why} Nothing was changed.",
+            "I cannot find the room {alias}: {why}. Nothing was changed.",
             alias = alias,
             why = failure_words(failure)
         ))
@@ -158,7 +158,7 @@ fn login(error: &LoginError) -> Message {
         )
         .and(line!("Copy the token once more, as a whole. {again}", again = Line::from(again))),
         LoginError::Wrong(failure @ Failure::Limited { .. }) => Message::new(line!(
-            "I could not log in: {why}", why = failure_words(failure)
+            "I could not log in: {why}.", why = failure_words(failure)
         ))
         .and("Wait a few minutes, and then say `login` here again."),
         LoginError::Wrong(Failure::Deactivated) => Message::new(
@@ -166,7 +166,7 @@ fn login(error: &LoginError) -> Message {
         )
         .and("Say `login none` to go on without access to it."),
         LoginError::Wrong(failure) => Message::new(line!(
-            "The server did not accept that: {why} I cannot act as this account.",
+            "The server did not accept that: {why}. I cannot act as this account.",
             why = failure_words(failure)
         ))
         .and(line!("Check the password. {again}", again = Line::from(again))),
@@ -177,40 +177,38 @@ fn login(error: &LoginError) -> Message {
         ))
         .and("Each account gives access for itself, in its own chat with me. Say `login` here with this account's own password or token."),
         LoginError::Failed(failure) => Message::new(line!(
-            "I could not log in: {why} I keep nothing of what you sent.",
+            "I could not log in: {why}. I keep nothing of what you sent.",
             why = failure_words(failure)
         ))
         .and("Try again in a few minutes with `login`."),
     }
 }
 
-/// What a homeserver's answer, or its silence, means. A sentence.
+/// What a homeserver's answer, or its silence, means: a clause without a full stop.
 pub(super) fn failure_words(failure: &Failure) -> Line {
     match failure {
         Failure::Limited { retry_after: Some(wait) } => {
-            line!("the server allows no more attempts for {wait}.", wait = super::value::about(*wait))
+            line!("the server allows no more of that for {wait}", wait = super::value::about(*wait))
         }
-        Failure::Limited { retry_after: None } => "the server allows no more attempts for now.".into(),
-        Failure::Unreachable { host, fault } => line!(
-            "I cannot reach {host}; {why}.",
-            host = host.clone(),
-            why = fault_words(fault)
-        ),
+        Failure::Limited { retry_after: None } => "the server allows no more of that for now".into(),
+        Failure::Unreachable { host, fault } => {
+            line!("I cannot reach {host}; {why}", host = host.clone(), why = fault_words(fault))
+        }
         Failure::Faulty { status, .. } => {
-            line!("the server itself failed (status {status}).", status = i64::from(*status))
+            line!("the server itself failed (status {status})", status = i64::from(*status))
         }
-        Failure::Garbage { .. } => "the server gave an answer that makes no sense.".into(),
-        Failure::TokenGone { .. } => "my session for this account is no longer valid.".into(),
-        Failure::Deactivated => "the account is deactivated.".into(),
+        Failure::Garbage { .. } => "the server gave an answer that makes no sense".into(),
+        Failure::TokenGone { .. } => "my session for this account is no longer valid".into(),
+        Failure::Deactivated => "the account is deactivated".into(),
         Failure::Refused { message, code, .. } if message.is_empty() => {
-            line!("the server refused ({code}).", code = code.to_string())
+            line!("the server refused ({code})", code = code.to_string())
         }
         Failure::Refused { message, .. } => {
-            line!("the server refused, and said {words}.", words = quote(message))
+            line!("the server refused, and said {words}", words = quote(message))
         }
-        Failure::Unsendable(_) => "what you sent cannot be put into a request.".into(),
-        Failure::Stopped => "I was stopped in the middle of it.".into(),
-        _ => line!("{error}.", error = failure.to_string()),
+        Failure::Unsendable(_) => "what you sent cannot be put into a request".into(),
+        Failure::Stopped => "it was stopped in the middle".into(),
+        _ => line!("{error}", error = failure.to_string()),
     }
 }
 

@@ -3,7 +3,8 @@
 use super::{
     labels::room,
     message::{Line, Message, line},
-    value::{quote, rooms},
+    refusals::failure_words,
+    value::rooms,
 };
 use crate::migration::{Migration, Outcome, OutcomeKind, Phase, Report, ReportRow, Side, StepResult};
 
@@ -19,11 +20,11 @@ pub fn report(report: &Report, migration: &Migration, reader: Side) -> Message {
         rooms = rooms(report.rooms.len())
     ))
     .and_maybe(report.unchecked.as_ref().map(|why| line!(
-        "I could not check that by looking at the new account again: {why}.", why = quote(why)
+        "I could not check that by looking at the new account again: {why}.", why = failure_words(why)
     )))
     .list(counts(report));
     let message = listed(message, "**Failed**, and why:", report, |row| match &row.outcome {
-        Outcome::Failed(why) => Some(line!("{room}: {why}", room = room(&row.room), why = quote(why))),
+        Outcome::Failed(why) => Some(line!("{room}: {why}", room = room(&row.room), why = failure_words(why))),
         Outcome::Missing => Some(line!(
             "{room}: it joined, but is not there now", room = room(&row.room)
         )),
@@ -46,11 +47,6 @@ pub fn report(report: &Report, migration: &Migration, reader: Side) -> Message {
         |row| row.creator_stays.then(|| line!("{room}", room = room(&row.room))),
     );
     direct_chats(message, report).and(next(report, migration, reader))
-}
-
-/// After the files.
-pub fn report_sent() -> Message {
-    Message::new("Above is the whole report, room by room: `report.html` for a browser, `report.csv` for a table program.")
 }
 
 /// How many rooms the bot brought the new account into.
@@ -106,6 +102,10 @@ fn unfinished(row: &ReportRow) -> Option<Line> {
         let why = failed(result)?;
         Some(line!("power level {level} ({why})", level = *level, why = why))
     });
+    let power = power.or_else(|| {
+        let level = row.power_out_of_reach?;
+        Some(line!("power level {level} (only somebody with more power can give it)", level = level))
+    });
     let tags = row.tags.as_ref().and_then(failed).map(|why| line!("tags ({why})", why = why));
     let what = match (power, tags) {
         (Some(power), Some(tags)) => line!("{power}, {tags}", power = power, tags = tags),
@@ -118,16 +118,17 @@ fn unfinished(row: &ReportRow) -> Option<Line> {
 fn failed(result: &StepResult) -> Option<Line> {
     match result {
         StepResult::Done | StepResult::AlreadySo => None,
-        StepResult::Failed(why) => Some(line!("{why}", why = quote(why))),
+        StepResult::Failed(why) => Some(line!("{why}", why = failure_words(why))),
         StepResult::NoAccess => Some(line!("no access")),
         StepResult::NotTried => Some(line!("not tried")),
+        StepResult::Undone => Some(line!("somebody changed it since")),
     }
 }
 
 fn direct_chats(message: Message, report: &Report) -> Message {
     match &report.direct_chats {
         Some(StepResult::Failed(why)) => message.and(line!(
-            "The direct chats could not be marked as such in the new account: {why}.", why = quote(why)
+            "The direct chats could not be marked as such in the new account: {why}.", why = failure_words(why)
         )),
         Some(StepResult::NoAccess) => message.and(
             "I may not act as the new account, so its direct chats are not marked as such. Most \

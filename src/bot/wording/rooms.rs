@@ -51,7 +51,7 @@ fn room_line(planned: &PlannedRoom, number: usize) -> Line {
         kind = kind,
         route = route_words(planned)
     );
-    if planned.after.creator_stays { line.followed_by(&"(you are its creator)".into()) } else { line }
+    if planned.after.creator_stays { line.followed_by(&"(created by the old account)".into()) } else { line }
 }
 
 fn route_words(planned: &PlannedRoom) -> Line {
