@@ -1,9 +1,14 @@
 //! Time, as a parameter: the only place that reads the system's clock or sleeps.
 
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 pub use jiff::Timestamp;
+use tokio::sync::{Notify, oneshot};
 
 /// Tells the time and waits. Tests hold it; everything else uses [`SystemClock`].
 pub trait Clock: Debug + Send + Sync {
@@ -29,5 +34,82 @@ impl Clock for SystemClock {
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// A clock for tests, that stands still until it is [advanced](Self::advance).
+#[derive(Debug)]
+pub struct HeldClock {
+    state: Mutex<Held>,
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct Held {
+    now: Timestamp,
+    sleepers: Vec<(Timestamp, oneshot::Sender<()>)>,
+}
+
+impl HeldClock {
+    /// A clock that stands at `now`.
+    pub fn new(now: Timestamp) -> Arc<Self> {
+        let state = Mutex::new(Held { now, sleepers: Vec::new() });
+        Arc::new(Self { state, changed: Notify::new() })
+    }
+
+    /// Lets time pass, and wakes who has slept long enough.
+    pub fn advance(&self, duration: Duration) {
+        let mut held = self.held();
+        held.now += duration;
+        let now = held.now;
+        for (_, sleeper) in held.sleepers.extract_if(.., |(until, _)| *until <= now) {
+            // A sleeper that was dropped needs no waking.
+            let _ = sleeper.send(());
+        }
+    }
+
+    /// Completes once `count` sleep, and tells how long it is until the first of them wakes.
+    pub async fn asleep(&self, count: usize) -> Duration {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut held = self.held();
+                held.sleepers.retain(|(_, sleeper)| !sleeper.is_closed());
+                if held.sleepers.len() >= count {
+                    let first = held.sleepers.iter().map(|(until, _)| *until).min();
+                    let first = first.unwrap_or(held.now).duration_since(held.now);
+                    return Duration::try_from(first).unwrap_or_default();
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for HeldClock {
+    fn now(&self) -> Timestamp {
+        self.held().now
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let (sleeper, woken) = oneshot::channel();
+        let mut held = self.held();
+        let until = held.now + duration;
+        if until <= held.now {
+            return Box::pin(async {});
+        }
+        held.sleepers.push((until, sleeper));
+        drop(held);
+        self.changed.notify_waiters();
+        Box::pin(async move {
+            // The clock is gone: nobody lets time pass any more.
+            if woken.await.is_err() {
+                std::future::pending().await
+            }
+        })
     }
 }

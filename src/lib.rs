@@ -15,8 +15,10 @@
 pub mod access;
 pub mod bot;
 pub mod clock;
+pub mod config;
 pub mod consent;
 pub mod homeserver;
+pub mod logging;
 pub mod migration;
 pub mod secret;
 pub mod store;

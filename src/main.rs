@@ -1,3 +1,88 @@
 //! Command line.
 
-fn main() {}
+use std::{
+    env,
+    ffi::OsString,
+    io::{Write as _, stderr, stdout},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use rand::{SeedableRng as _, rngs::StdRng};
+use tern::{
+    clock::SystemClock,
+    config::Config,
+    homeserver::{Timeouts, Transport},
+    logging,
+    store::Store,
+};
+
+mod check;
+
+/// A Matrix bot that moves a person from one Matrix account to another.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// The configuration; config.example.yaml explains it.
+    #[arg(long, value_name = "FILE", default_value = "config.yaml", global = true)]
+    config: PathBuf,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read the configuration, reach every homeserver that it names, and say what is wrong.
+    Check,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
+        None => run(&arguments.config).map(|()| true),
+        Some(Command::Check) => check(&arguments.config).await,
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            report(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the bot until it is told to stop.
+fn run(config: &Path) -> anyhow::Result<()> {
+    let config = Config::load(config, environment())?;
+    logging::init(&config.log)?;
+    let mut rng = StdRng::from_os_rng();
+    Store::open(&config.storage.path, &config.storage.key_file, &mut rng)?;
+    Ok(())
+}
+
+/// Whether all is well with the configuration.
+async fn check(config: &Path) -> anyhow::Result<bool> {
+    let config = Config::load(config, environment())?;
+    logging::init(&config.log)?;
+    let (clock, rng) = (Arc::new(SystemClock), StdRng::from_os_rng());
+    let transport = Transport::new(clock, rng, config.homeservers.clone(), Timeouts::default())?;
+    check::check(&config, &transport, &mut stdout()).await.context("cannot print the result")
+}
+
+/// What may override the configuration.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    let unicode = |text: OsString| text.to_string_lossy().into_owned();
+    env::vars_os().map(move |(name, value)| (unicode(name), unicode(value)))
+}
+
+/// Prints an error and its causes as one line.
+fn report(error: &anyhow::Error) {
+    // `{:#}` joins the causes with colons. Where standard error is gone, nobody reads it.
+    let _ = writeln!(stderr(), "tern: {error:#}");
+}

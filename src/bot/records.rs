@@ -1,11 +1,12 @@
 //! What the bot keeps about chats, beside the migrations themselves.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use matrix_sdk::ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, UserId,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::Mutex;
 
 use crate::{
     migration::{Migration, MigrationId, Side},
@@ -21,6 +22,8 @@ pub(super) struct Records {
     prompts: Table<Prompt>,
     progress: Table<ProgressMessage>,
     sync: Table<String>,
+    /// Held while a person's record is read, changed and written.
+    changing: Arc<Mutex<()>>,
 }
 
 /// A room that the bot is in.
@@ -105,6 +108,7 @@ impl Records {
             prompts: store.table("chat_prompt"),
             progress: store.table("chat_progress"),
             sync: store.table("chat_sync"),
+            changing: Arc::default(),
             store,
         }
     }
@@ -127,13 +131,13 @@ impl Records {
         Ok(self.people.get(user.as_str())?.unwrap_or_default())
     }
 
-    /// Writes only when something changed. One person's records are changed by the task of their
-    /// direct message and by the one that delivers notices to them, each its own fields.
+    /// Writes only when something changed.
     pub(super) async fn change_person(
         &self,
         user: &UserId,
         change: impl FnOnce(&mut Person),
     ) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
         let before = self.person(user)?;
         let mut after = before.clone();
         change(&mut after);
@@ -154,6 +158,7 @@ impl Records {
         shown_to: &UserId,
         prompt: &Prompt,
     ) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
         let mut batch = Batch::new();
         batch.put(&self.prompts, event.as_str(), prompt)?;
         if matches!(prompt, Prompt::Plan { .. }) {
@@ -195,6 +200,7 @@ impl Records {
 
     /// Deletes what is kept about a migration and its two accounts.
     pub(super) async fn forget(&self, migration: &Migration) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
         let mut batch = Batch::new();
         for record in self.prompts.iter() {
             let (event, prompt) = record?;

@@ -1,14 +1,21 @@
 //! The words in `report.csv` and `report.html`.
 
+use std::collections::BTreeMap;
+
 use super::{message::line, refusals::failure_words};
 use crate::{
     homeserver::Failure,
-    migration::{Outcome, Reason, StepResult},
+    migration::{Outcome, OutcomeKind, Reason, StepResult},
 };
 
 /// The heads of the columns.
 pub fn csv_header() -> [&'static str; 9] {
     ["room", "name", "alias", "route", "outcome", "why", "power level", "tags", "creator stays"]
+}
+
+/// What is counted, in the words of the rows.
+pub fn labels_of_counts(counts: &BTreeMap<OutcomeKind, usize>) -> Vec<(&'static str, usize)> {
+    counts.iter().map(|(kind, number)| (outcome_kind_words(*kind), *number)).collect()
 }
 
 /// How a room ended, and why.
@@ -20,19 +27,22 @@ pub fn outcome_words(outcome: &Outcome) -> (&'static str, String) {
         Outcome::Missing => "the check did not find the new account there".to_owned(),
         _ => String::new(),
     };
-    let words = match outcome {
-        Outcome::AlreadyThere => "was there before",
-        Outcome::Joined => "joined",
-        Outcome::Invited => "invited: accept by hand",
-        Outcome::ByHand => "join by hand",
-        Outcome::NeedsModerator => "needs a moderator",
-        Outcome::Unreachable(_) => "cannot get in",
-        Outcome::Skipped => "skipped",
-        Outcome::Failed(_) => "failed",
-        Outcome::NotTried => "not tried",
-        Outcome::Missing => "not found there",
-    };
-    (words, why)
+    (outcome_kind_words(outcome.kind()), why)
+}
+
+fn outcome_kind_words(kind: OutcomeKind) -> &'static str {
+    match kind {
+        OutcomeKind::AlreadyThere => "was there before",
+        OutcomeKind::Joined => "joined",
+        OutcomeKind::Invited => "invited: accept by hand",
+        OutcomeKind::ByHand => "join by hand",
+        OutcomeKind::NeedsModerator => "needs a moderator",
+        OutcomeKind::Unreachable => "cannot get in",
+        OutcomeKind::Skipped => "skipped",
+        OutcomeKind::Failed => "failed",
+        OutcomeKind::NotTried => "not tried",
+        OutcomeKind::Missing => "not found there",
+    }
 }
 
 /// Why the new account cannot get into a room.

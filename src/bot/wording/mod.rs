@@ -20,7 +20,7 @@ mod tests;
 mod value;
 
 pub use self::{
-    files::{csv_header, outcome_words, reason_words, step_words},
+    files::{csv_header, labels_of_counts, outcome_words, reason_words, step_words},
     greetings::*,
     help::{Help, command_row, for_command as help_for, list as help_list, texts as help_texts},
     labels::room_name,

@@ -1,0 +1,83 @@
+//! `tern check`: says in plain words what is wrong with a configuration, before the bot is started
+//! with it.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    path::Path,
+};
+
+use ruma::ServerName;
+use tern::{
+    config::{Config, Storage},
+    homeserver::{LoginFlow, Server, Transport},
+};
+
+/// Writes one line for each thing that was checked. Whether all of them are well.
+pub(crate) async fn check(
+    config: &Config,
+    transport: &Transport,
+    out: &mut impl Write,
+) -> io::Result<bool> {
+    let mut well = true;
+    let mut tell = |what: &str, result: Result<String, String>| {
+        well &= result.is_ok();
+        match result {
+            Ok(found) => writeln!(out, "ok     {what}: {found}"),
+            Err(wrong) => writeln!(out, "WRONG  {what}: {wrong}"),
+        }
+    };
+    let own = config.bot.user_id.server_name();
+    tell("bot", login(transport, own).await)?;
+    for name in config.homeservers.keys().filter(|name| *name != own) {
+        let found = reach(transport, name).await.map(|server| server.base_url().to_string());
+        tell(&format!("homeservers: {name}"), found)?;
+    }
+    tell("storage", storage(&config.storage))?;
+    Ok(well)
+}
+
+async fn reach(transport: &Transport, name: &ServerName) -> Result<Server, String> {
+    transport.discover(name).await.map_err(|error| error.to_string())
+}
+
+/// Whether the bot could log in, as far as can be seen without doing so.
+async fn login(transport: &Transport, name: &ServerName) -> Result<String, String> {
+    let server = reach(transport, name).await?;
+    let url = server.base_url();
+    let flows = transport
+        .login_flows(&server)
+        .await
+        .map_err(|failure| format!("{url} does not say how to log in: {failure}"))?;
+    if flows.iter().any(|flow| matches!(flow, LoginFlow::Password(_))) {
+        Ok(format!("{url} takes passwords"))
+    } else {
+        Err(format!("{url} does not take passwords, so bot.password is of no use"))
+    }
+}
+
+/// Whether the directory, or the nearest one above it if it is not made yet, can be written.
+fn storage(storage: &Storage) -> Result<String, String> {
+    let path = &storage.path;
+    let is_there = |dir: &&Path| !dir.as_os_str().is_empty() && dir.exists();
+    let nearest = path.ancestors().find(is_there).unwrap_or(Path::new("."));
+    let wrong = |error| format!("storage.path {} cannot be written: {error}", path.display());
+    try_writing(nearest).map_err(wrong)?;
+    match fs::metadata(&storage.key_file) {
+        Ok(_) => fs::read(&storage.key_file).map(drop).map_err(|error| {
+            format!("storage.key_file {} cannot be read: {error}", storage.key_file.display())
+        })?,
+        // It is made on first start.
+        Err(_) if !path.join("sled").exists() => {}
+        Err(error) => {
+            return Err(format!("storage.key_file {}: {error}", storage.key_file.display()));
+        }
+    }
+    Ok(format!("{} can be written", path.display()))
+}
+
+fn try_writing(dir: &Path) -> io::Result<()> {
+    let probe = dir.join(".tern-check");
+    OpenOptions::new().write(true).create(true).truncate(true).open(&probe)?;
+    fs::remove_file(probe)
+}

@@ -1,0 +1,116 @@
+//! The configuration: one YAML file, in which every key has a default or must be there, and
+//! environment variables that override it.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ruma::{OwnedServerName, OwnedUserId};
+use url::Url;
+
+use crate::secret::Secret;
+
+mod error;
+mod file;
+mod overrides;
+mod values;
+
+use self::file::File;
+pub use self::{
+    error::ConfigError,
+    values::{LogFilter, Prefix, UserGlob},
+};
+
+/// What the bot is told before it starts.
+#[derive(Debug)]
+pub struct Config {
+    /// The bot's own account.
+    pub bot: Bot,
+    /// Who may use the bot.
+    pub access: Access,
+    /// Where homeservers are that need not be looked for; also the bot's own, if it is given.
+    pub homeservers: BTreeMap<OwnedServerName, Url>,
+    /// Where things are kept.
+    pub storage: Storage,
+    /// How accounts agree.
+    pub consent: Consent,
+    /// What is logged.
+    pub log: LogFilter,
+}
+
+/// The bot's own account.
+#[derive(Debug)]
+pub struct Bot {
+    /// The account.
+    pub user_id: OwnedUserId,
+    /// Its password.
+    pub password: Secret,
+    /// The name that people see.
+    pub display_name: String,
+    /// What commands begin with.
+    pub prefix: Prefix,
+}
+
+/// Who may use the bot.
+#[derive(Debug)]
+pub struct Access {
+    /// Who may begin a migration.
+    pub allow: Vec<UserGlob>,
+    /// Who runs the bot.
+    pub admins: Vec<OwnedUserId>,
+}
+
+/// Where things are kept.
+#[derive(Debug)]
+pub struct Storage {
+    /// The directory that everything lies in.
+    pub path: PathBuf,
+    /// The file with the key to the secrets in it.
+    pub key_file: PathBuf,
+}
+
+/// How accounts agree.
+#[derive(Debug)]
+pub struct Consent {
+    /// How long an account may take to answer.
+    pub expires: Duration,
+}
+
+impl Config {
+    /// Reads the file at `path`, and then what `environment` overrides in it: `TERN_BOT__PASSWORD`
+    /// is `password` under `bot`. Paths in the file are relative to the working directory.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with its key, and its line or variable.
+    pub fn load(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(path, &text, environment)
+    }
+
+    fn parse(
+        path: &Path,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        // Read by itself first, because only then errors have lines.
+        let file = file::parse(path, text)?;
+        overrides::apply(path, text, file, environment)?.complete(path)
+    }
+}
+
+impl Access {
+    /// Whether `user` may begin a migration.
+    pub fn allows(&self, user: &ruma::UserId) -> bool {
+        self.allow.iter().any(|glob| glob.matches(user))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,174 @@
+//! The file as it is written.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ruma::OwnedServerName;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_yaml::Value;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{
+    Access, Bot, Config, ConfigError, Consent, Storage,
+    values::{BaseUrl, FullUserId, LogFilter, Prefix, Span, Text, UserGlob, secret},
+};
+use crate::secret::Secret;
+
+const DEFAULT_DISPLAY_NAME: &str = "Tern";
+const DEFAULT_PATH: &str = "data";
+const DEFAULT_CONSENT_EXPIRES: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+pub(super) struct File {
+    bot: Option<BotKeys>,
+    access: Option<AccessKeys>,
+    homeservers: Option<BTreeMap<OwnedServerName, Text<BaseUrl>>>,
+    storage: Option<StorageKeys>,
+    consent: Option<ConsentKeys>,
+    log: Option<Text<LogFilter>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+struct BotKeys {
+    homeserver: Option<Text<BaseUrl>>,
+    user_id: Option<Text<FullUserId>>,
+    #[serde(deserialize_with = "secret")]
+    password: Option<Secret>,
+    password_file: Option<PathBuf>,
+    display_name: Option<String>,
+    prefix: Option<Text<Prefix>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+struct AccessKeys {
+    allow: Option<Vec<Text<UserGlob>>>,
+    admins: Option<Vec<Text<FullUserId>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+struct StorageKeys {
+    path: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+struct ConsentKeys {
+    expires: Option<Text<Span>>,
+}
+
+/// Reads the file by itself. serde_yaml names the key and the line of what is wrong.
+pub(super) fn parse(path: &Path, text: &str) -> Result<File, ConfigError> {
+    // A file of nothing but comments is `null`.
+    Ok(read::<Option<File>>(path, text)?.unwrap_or_default())
+}
+
+/// Reads the file as a tree, in which keys can be overridden.
+pub(super) fn tree(path: &Path, text: &str) -> Result<Value, ConfigError> {
+    read(path, text)
+}
+
+fn read<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> {
+    serde_yaml::from_str(text)
+        .map_err(|error| ConfigError::Invalid { path: path.to_owned(), what: error.to_string() })
+}
+
+impl File {
+    /// Puts in the defaults, and misses what has none.
+    pub(super) fn complete(self, path: &Path) -> Result<Config, ConfigError> {
+        let bot = self.bot.unwrap_or_default();
+        let (bot, base_url) = bot.complete(path)?;
+        let server = bot.user_id.server_name().to_owned();
+        let access = self.access.unwrap_or_default();
+        let mut homeservers: BTreeMap<_, _> = self
+            .homeservers
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(name, Text(BaseUrl(url)))| (name, url))
+            .collect();
+        if let Some(url) = base_url {
+            homeservers.insert(server.clone(), url);
+        }
+        let allow = match access.allow {
+            Some(globs) => globs.into_iter().map(|Text(glob)| glob).collect(),
+            None => vec![UserGlob::server(&server)],
+        };
+        Ok(Config {
+            bot,
+            access: Access {
+                allow,
+                admins: access
+                    .admins
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|Text(FullUserId(id))| id)
+                    .collect(),
+            },
+            homeservers,
+            storage: self.storage.unwrap_or_default().complete(),
+            consent: Consent {
+                expires: self
+                    .consent
+                    .unwrap_or_default()
+                    .expires
+                    .map_or(DEFAULT_CONSENT_EXPIRES, |Text(Span(span))| span),
+            },
+            log: self.log.map_or_else(LogFilter::default, |Text(log)| log),
+        })
+    }
+}
+
+impl BotKeys {
+    fn complete(self, path: &Path) -> Result<(Bot, Option<Url>), ConfigError> {
+        let missing = |key, why| ConfigError::Missing { path: path.to_owned(), key, why };
+        let Text(FullUserId(user_id)) = self
+            .user_id
+            .ok_or_else(|| missing("bot.user_id", "it is the account that the bot logs in to"))?;
+        let password = match (self.password, self.password_file) {
+            (Some(password), None) => password,
+            (None, Some(file)) => read_password(path, file)?,
+            (None, None) => {
+                let why = "the bot needs it, or bot.password_file, to log in";
+                return Err(missing("bot.password", why));
+            }
+            (Some(_), Some(_)) => {
+                let keys = "bot.password and bot.password_file";
+                return Err(ConfigError::Both { path: path.to_owned(), keys });
+            }
+        };
+        let display_name = self.display_name.unwrap_or_else(|| DEFAULT_DISPLAY_NAME.to_owned());
+        let prefix = self.prefix.map_or_else(Prefix::default, |Text(prefix)| prefix);
+        let base_url = self.homeserver.map(|Text(BaseUrl(url))| url);
+        Ok((Bot { user_id, password, display_name, prefix }, base_url))
+    }
+}
+
+impl StorageKeys {
+    fn complete(self) -> Storage {
+        let path = self.path.unwrap_or_else(|| PathBuf::from(DEFAULT_PATH));
+        let key_file = self.key_file.unwrap_or_else(|| path.join("key"));
+        Storage { path, key_file }
+    }
+}
+
+/// The password is the file's content without the line break that editors put at its end.
+fn read_password(path: &Path, file: PathBuf) -> Result<Secret, ConfigError> {
+    let key = "bot.password_file";
+    let path = path.to_owned();
+    let content = match std::fs::read_to_string(&file) {
+        Ok(content) => Zeroizing::new(content),
+        Err(source) => return Err(ConfigError::FileUnreadable { path, key, file, source }),
+    };
+    match content.trim_end_matches(['\r', '\n']) {
+        "" => Err(ConfigError::FileEmpty { path, key, file }),
+        password => Ok(Secret::from(password)),
+    }
+}
