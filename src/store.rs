@@ -174,9 +174,20 @@ impl<V: DeserializeOwned> Table<V> {
     ///
     /// Each record fails for itself, as in [`get`](Self::get).
     pub fn iter(&self) -> impl Iterator<Item = Result<(String, V), StoreError>> + use<'_, V> {
-        let prefix = raw_key(self.name, "");
-        let start = prefix.len();
-        self.store.db.scan_prefix(prefix).map(move |record| {
+        self.iter_prefix("")
+    }
+
+    /// Every record whose key begins with `prefix`, with its key, sorted by key.
+    ///
+    /// # Errors
+    ///
+    /// Each record fails for itself, as in [`get`](Self::get).
+    pub fn iter_prefix(
+        &self,
+        prefix: &str,
+    ) -> impl Iterator<Item = Result<(String, V), StoreError>> + use<'_, V> {
+        let start = raw_key(self.name, "").len();
+        self.store.db.scan_prefix(raw_key(self.name, prefix)).map(move |record| {
             let (key, value) = record.map_err(|error| StoreError::disk(&self.store.path, error))?;
             let key = String::from_utf8_lossy(&key[start..]).into_owned();
             let value = self.decode(&key, &value)?;

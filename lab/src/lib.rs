@@ -1,2 +1,47 @@
 //! Real homeservers on loopback, filled with accounts and rooms, for Tern's tests, demo and
 //! benchmarks. Development only.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`lab`] | a folder, a certificate authority, and what is started with them |
+//! | [`homeserver`] | Synapse processes that federate with each other |
+//! | [`account`] | an account's own requests: making rooms, joining, looking at the outcome |
+//! | [`bot`] | the bot binary as a process that can be killed and started again |
+//! | [`install`] | Python programs, pinned and installed once |
+//! | [`wait`] | waiting for a condition |
+//!
+//! Everything started here ends with the process that started it, however that ends.
+
+pub mod account;
+mod authority;
+pub mod bot;
+mod guard;
+pub mod homeserver;
+pub mod install;
+pub mod lab;
+mod random;
+mod run;
+mod target;
+pub mod wait;
+
+pub use self::{
+    account::{Account, RoomSpec},
+    bot::{Bot, BotOptions},
+    homeserver::{Homeserver, Limits, Options},
+    lab::{Lab, Pair, pair},
+};
+
+/// For requests to loopback. Keeps no connections, since they would belong to the runtime of the
+/// test that opened them.
+fn http() -> reqwest::Client {
+    static HTTP: std::sync::OnceLock<reqwest::Client> = std::sync::OnceLock::new();
+    HTTP.get_or_init(|| {
+        reqwest::Client::builder()
+            .pool_max_idle_per_host(0)
+            .no_proxy()
+            .build()
+            // Without settings that could be wrong, the default client builds whenever this would.
+            .unwrap_or_default()
+    })
+    .clone()
+}

@@ -55,6 +55,14 @@ pub(crate) struct Session {
     token: Secret,
 }
 
+impl Session {
+    /// Whether it is of the one device that the bot logs in as, so that a session which the bot
+    /// made before is gone already.
+    pub(crate) fn replaces_the_bots_own(&self) -> bool {
+        self.made_by_bot
+    }
+}
+
 /// A session as stored: as a whole under encryption, since it holds the token.
 #[derive(Serialize, Deserialize)]
 struct StoredSession {
@@ -89,8 +97,7 @@ impl Sessions {
             return Err(LoginError::NoPasswordFlow);
         }
         // The same device each time, so that a login repeated after a crash leaves no second one.
-        let device_id =
-            OwnedDeviceId::from(format!("TERN{}", standing.since().as_millisecond()));
+        let device_id = OwnedDeviceId::from(format!("TERN{}", standing.since().as_millisecond()));
         let login = self
             .transport
             .login_password(&server, user_id, password, &device_id, "Tern, moving your account")
@@ -160,6 +167,21 @@ impl Sessions {
         Ok(())
     }
 
+    /// Ends a session that was never kept.
+    pub(crate) async fn discard(&self, user_id: &UserId, session: Session) {
+        if !session.made_by_bot {
+            return;
+        }
+        let ended = async {
+            let server = self.transport.server_at(&session.base_url).await?;
+            self.account(&server, user_id, &session.token).logout().await?;
+            Ok::<_, OpenError>(())
+        };
+        if let Err(error) = ended.await {
+            tracing::warn!(account = %user_id, %error, "no logout");
+        }
+    }
+
     /// Adds to `batch` that a session is no longer kept.
     pub(crate) fn drop_from(batch: &mut Batch, migration: MigrationId, side: Side) {
         batch.remove_secret(&key(migration, side));
@@ -187,16 +209,15 @@ impl Sessions {
         let Some(session) = self.stored(migration, side)? else { return Ok(()) };
         if session.made_by_bot {
             let server = self.transport.server_at(&session.base_url).await?;
-            self.account(&server, user_id, &session.token).logout().await?;
+            match self.account(&server, user_id, &session.token).logout().await {
+                Err(failure) if failure.is_retryable() => return Err(failure.into()),
+                Err(failure) => tracing::warn!(account = %user_id, %failure, "no logout"),
+                Ok(()) => {}
+            }
         }
         let mut batch = Batch::new();
         Self::drop_from(&mut batch, migration, side);
         Ok(self.store.commit(batch).await?)
-    }
-
-    /// Whether a session is still kept.
-    pub(crate) fn is_kept(&self, migration: MigrationId, side: Side) -> Result<bool, StoreError> {
-        Ok(self.stored(migration, side)?.is_some())
     }
 
     fn stored(&self, migration: MigrationId, side: Side) -> Result<Option<Session>, StoreError> {

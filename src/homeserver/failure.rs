@@ -3,13 +3,14 @@ use std::{error::Error, time::Duration};
 use jiff::Timestamp;
 use reqwest::{StatusCode, header};
 use ruma::api::error::ErrorCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// How many characters of a homeserver's own words are kept.
 const MESSAGE_LENGTH: usize = 200;
 
 /// Why a request did not do what it was for. None of it carries a token or a request's body.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Failure {
     /// The homeserver limits how often this may be asked (`M_LIMIT_EXCEEDED`, [rate limiting]).
@@ -83,7 +84,8 @@ pub enum Failure {
 }
 
 /// What went wrong on the way to a homeserver.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Fault {
     /// No connection: the name does not resolve, or nothing listens there.

@@ -1,12 +1,11 @@
 //! What migrations write down: typed tables, and changes that are committed as one.
 
-use ruma::{OwnedEventId, OwnedUserId, UserId};
+use ruma::{EventId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{
-    Event, Migration, MigrationId, Notice, Plan, Report, Said, Side, StepResult,
-    step::RoomRecord,
+    Event, Migration, MigrationId, Notice, Plan, Report, Said, Side, StepResult, step::RoomRecord,
 };
 use crate::{
     clock::Timestamp,
@@ -115,10 +114,7 @@ impl Journal {
     }
 
     /// What was done in the rooms of one migration, by room.
-    pub(crate) fn rooms(
-        &self,
-        id: MigrationId,
-    ) -> Result<Vec<(String, RoomRecord)>, StoreError> {
+    pub(crate) fn rooms(&self, id: MigrationId) -> Result<Vec<(String, RoomRecord)>, StoreError> {
         self.rooms
             .iter_prefix(&room_key(id, ""))
             .map(|record| {
@@ -171,6 +167,19 @@ impl Journal {
         batch.remove(&self.direct_chats, &key(id));
     }
 
+    /// Adds to `batch` that nothing was done yet.
+    pub(crate) fn forget_steps(
+        &self,
+        batch: &mut Batch,
+        id: MigrationId,
+    ) -> Result<(), StoreError> {
+        self.forget_direct_chats(batch, id);
+        for (room, _) in self.rooms(id)? {
+            batch.remove(&self.rooms, &room_key(id, &room));
+        }
+        Ok(())
+    }
+
     /// Writes a change down as one, and then hands its notices out.
     pub(crate) async fn commit(
         &self,
@@ -204,7 +213,7 @@ impl Journal {
         &self,
         migration: &Migration,
         said: &Said,
-        tell: (OwnedUserId, Event),
+        tell: Option<(OwnedUserId, Event)>,
         mut batch: Batch,
         now: Timestamp,
     ) -> Result<(), StoreError> {
@@ -212,10 +221,7 @@ impl Journal {
         batch.remove(&self.migrations, &key);
         batch.remove(&self.plans, &key);
         batch.remove(&self.reports, &key);
-        batch.remove(&self.direct_chats, &key);
-        for record in self.rooms.iter_prefix(&room_key(migration.id, "")) {
-            batch.remove(&self.rooms, &record?.0);
-        }
+        self.forget_steps(&mut batch, migration.id)?;
         for record in self.notices.iter() {
             let (key, notice) = record?;
             if notice.migration == migration.id {
@@ -229,10 +235,11 @@ impl Journal {
             }
         }
         self.put_handled(&mut batch, Some(said), now)?;
-        let (to, event) = tell;
-        let notice = self.put_notice(&mut batch, migration.id, to, None, event)?;
+        let notice = tell
+            .map(|(to, event)| self.put_notice(&mut batch, migration.id, to, None, event))
+            .transpose()?;
         self.store.commit(batch).await?;
-        self.hand_out(vec![notice]);
+        self.hand_out(Vec::from_iter(notice));
         Ok(())
     }
 
@@ -275,14 +282,14 @@ impl Journal {
         self.store.commit(batch).await
     }
 
-    pub(crate) fn is_handled(&self, event: &OwnedEventId) -> Result<bool, StoreError> {
+    pub(crate) fn is_handled(&self, event: &EventId) -> Result<bool, StoreError> {
         self.handled.contains(event.as_str())
     }
 
     pub(crate) async fn handled(
         &self,
         by: &UserId,
-        event: &OwnedEventId,
+        event: &EventId,
         at: Timestamp,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();

@@ -1,11 +1,32 @@
 //! The job: survey, plan, run, report.
+//!
+//! [`Migrations`] holds every migration of one bot. Commands change it; a worker for each migration
+//! does what its phase asks for; both write each change down before anyone is told of it, by a
+//! [`Notice`].
 
+mod commands;
 mod event;
+mod job;
+mod journal;
 mod plan;
 mod progress;
+mod queries;
 mod record;
 mod refusal;
 mod report;
+mod run;
+mod step;
+mod survey;
+mod work;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use tokio::sync::watch;
 
 pub use self::{
     event::{Event, Notice, SecretMessage},
@@ -15,13 +36,15 @@ pub use self::{
     refusal::Refusal,
     report::{Outcome, OutcomeKind, Report, ReportRow, StepResult},
 };
+use self::{job::Job, journal::Journal};
+use crate::{
+    access::Sessions,
+    clock::{SharedClock, Timestamp},
+    homeserver::Transport,
+    store::{Store, StoreError},
+};
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, UserId};
-use tokio::sync::{mpsc, watch};
-
-use crate::{access::Login, store::StoreError};
-
-/// Who said a command, and where: every change of a migration has one.
+/// Who said a command, and where: every change of a migration by a person has one.
 #[derive(Clone, Debug)]
 pub struct Said {
     /// Who.
@@ -37,111 +60,95 @@ pub struct Said {
 /// Commands that change something answer by a [`Notice`], stored in the same moment as the change,
 /// together with the mark that `said.event_id` was [handled](Migrations::is_handled).
 #[derive(Clone, Debug)]
-pub struct Migrations {}
+pub struct Migrations(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    bot: OwnedUserId,
+    consent_expires: Duration,
+    clock: SharedClock,
+    transport: Transport,
+    sessions: Sessions,
+    journal: Journal,
+    jobs: Mutex<BTreeMap<MigrationId, Arc<Job>>>,
+    /// One at a time begins or joins a migration, so that no account gets into two.
+    entry: tokio::sync::Mutex<()>,
+    progressed: watch::Sender<u64>,
+}
 
 impl Migrations {
+    /// Reads what is stored. Nothing is done before [`resume_all`](Self::resume_all).
+    ///
+    /// # Errors
+    ///
+    /// When a stored migration cannot be read.
+    pub fn open(
+        bot: OwnedUserId,
+        consent_expires: Duration,
+        store: Store,
+        transport: Transport,
+        clock: SharedClock,
+    ) -> Result<Self, StoreError> {
+        let journal = Journal::new(store.clone());
+        let jobs = journal
+            .migrations()?
+            .into_iter()
+            .map(|migration| (migration.id, Arc::new(Job::new(migration))))
+            .collect();
+        Ok(Self(Arc::new(Inner {
+            bot,
+            consent_expires,
+            clock,
+            sessions: Sessions::new(store, transport.clone()),
+            transport,
+            journal,
+            jobs: Mutex::new(jobs),
+            entry: tokio::sync::Mutex::default(),
+            progressed: watch::Sender::new(0),
+        })))
+    }
+
     /// Goes on with everything that is not over.
-    pub async fn resume_all(&self) -> Result<(), StoreError> {
-        todo!()
+    pub fn resume_all(&self) {
+        for job in self.0.all_jobs() {
+            self.0.set_to_work(&job);
+        }
     }
-    /// The notices not delivered yet, in order; then each new one as it is stored.
-    pub fn notices(&self) -> mpsc::UnboundedReceiver<Notice> {
-        todo!()
+
+    /// Stops all work, and waits until no request is on its way any more. What is not over goes on
+    /// with the next [`resume_all`](Self::resume_all), also that of the next process.
+    pub async fn suspend_all(&self) {
+        for job in self.0.all_jobs() {
+            job.rest().await;
+        }
     }
-    /// The notice was delivered and is not to be given out again.
-    pub async fn delivered(&self, notice: u64) -> Result<(), StoreError> {
-        todo!()
+}
+
+impl Inner {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
     }
-    /// Changes whenever the progress of some run does.
-    pub fn progressed(&self) -> watch::Receiver<u64> {
-        todo!()
+
+    fn all_jobs(&self) -> Vec<Arc<Job>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
-    /// Whether this command was followed already, before a restart.
-    pub fn is_handled(&self, event: &OwnedEventId) -> Result<bool, StoreError> {
-        todo!()
+
+    fn job(&self, id: MigrationId) -> Option<Arc<Job>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
-    /// A command that changed nothing was answered: remembers that.
-    pub async fn handled(&self, event: &OwnedEventId) -> Result<(), StoreError> {
-        todo!()
+
+    fn add_job(&self, migration: Migration) -> Arc<Job> {
+        let job = Arc::new(Job::new(migration));
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.insert(job.migration().id, job.clone());
+        job
     }
-    /// The migration that the person is in, or else the last one that they were in, with their side.
-    pub fn of(&self, user: &UserId) -> Result<(Migration, Side), Refusal> {
-        todo!()
+
+    fn remove_job(&self, id: MigrationId) {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
-    /// By number.
-    pub fn get(&self, id: MigrationId) -> Result<Migration, Refusal> {
-        todo!()
-    }
-    /// Requests for consent that wait for this account's answer: it may be asked by several.
-    pub fn requests_to(&self, new: &UserId) -> Result<Vec<Migration>, StoreError> {
-        todo!()
-    }
-    /// The plan as last made, with `skip` and `include` applied.
-    pub fn current_plan(&self, id: MigrationId) -> Result<Plan, Refusal> {
-        todo!()
-    }
-    /// How the run stands.
-    pub fn progress(&self, id: MigrationId) -> Result<Progress, Refusal> {
-        todo!()
-    }
-    /// The report: as last checked when over, else of what was done so far.
-    pub fn current_report(&self, id: MigrationId) -> Result<Report, Refusal> {
-        todo!()
-    }
-    /// `start`
-    pub async fn start(&self, said: &Said, new: &UserId) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `accept`
-    pub async fn accept(&self, said: &Said, old: &UserId) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `decline`
-    pub async fn decline(&self, said: &Said, old: &UserId) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `login`. The caller made sure that the message was encrypted, unless it is [`Login::None`].
-    pub async fn login(&self, said: &Said, login: Login) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// Redacts a message that carried a secret with the session that the secret opened.
-    pub async fn redact_as_sender(&self, id: MigrationId, side: Side, message: &SecretMessage) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `plan`: surveys again. Answered by [`Event::PlanReady`] or [`Event::SurveyFailed`].
-    pub async fn plan(&self, said: &Said) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `skip`: answers with the new plan and those of `rooms` that were in it before.
-    pub async fn skip(&self, said: &Said, rooms: &[OwnedRoomOrAliasId]) -> Result<Plan, Refusal> {
-        todo!()
-    }
-    /// `include`
-    pub async fn include(&self, said: &Said, rooms: &[OwnedRoomOrAliasId]) -> Result<Plan, Refusal> {
-        todo!()
-    }
-    /// `go`
-    pub async fn go(&self, said: &Said) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `pause`
-    pub async fn pause(&self, said: &Said) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `resume`
-    pub async fn resume(&self, said: &Said) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `cancel`
-    pub async fn cancel(&self, said: &Said) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `retry`
-    pub async fn retry(&self, said: &Said) -> Result<(), Refusal> {
-        todo!()
-    }
-    /// `forget`: logs the bot's sessions of this person out and deletes what is stored about them.
-    pub async fn forget(&self, said: &Said) -> Result<(), Refusal> {
-        todo!()
+
+    fn tell_progress(&self) {
+        self.progressed.send_modify(|count| *count += 1);
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::Side;
+use super::{Outcome, Report, RouteKind, Side, StepResult};
+use crate::homeserver::{Action, WaitReason};
 
 /// How a run stands at this moment. Derived from what is stored and never stored itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,13 +22,36 @@ pub struct Progress {
     pub waits: Vec<Wait>,
 }
 
+impl Progress {
+    /// Counts the rooms of a report that a run is to bring the new account into.
+    pub(crate) fn count(&mut self, report: &Report) {
+        for row in &report.rooms {
+            if !matches!(row.route, RouteKind::Join | RouteKind::InviteAndJoin) {
+                continue;
+            }
+            self.rooms += 1;
+            let untried = |result: &StepResult| *result == StepResult::NotTried;
+            let more_to_do = row.power_level.as_ref().is_some_and(|(_, result)| untried(result))
+                || row.tags.as_ref().is_some_and(untried);
+            match row.outcome {
+                Outcome::Joined if !more_to_do => self.done += 1,
+                Outcome::Failed(_) => self.failed += 1,
+                Outcome::Invited | Outcome::ByHand => self.by_hand += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
 /// A homeserver's limit that something waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {
     /// The account that has to wait.
     pub side: Side,
     /// What it waits to do.
-    pub action: crate::homeserver::Action,
+    pub action: Action,
     /// How much longer.
     pub remaining: Duration,
+    /// Why.
+    pub reason: WaitReason,
 }

@@ -3,7 +3,7 @@
 use ruma::{OwnedRoomOrAliasId, OwnedUserId};
 
 use super::{Phase, Side};
-use crate::{homeserver::Failure, store::StoreError};
+use crate::store::StoreError;
 
 /// Why a command could not be followed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -52,14 +52,6 @@ pub enum Refusal {
     /// A room that was named is in no list.
     #[error("no room {0}")]
     NoSuchRoom(OwnedRoomOrAliasId),
-    /// An alias that was named could not be resolved.
-    #[error("no room {alias}: {failure}")]
-    NoSuchAlias {
-        /// What was named.
-        alias: OwnedRoomOrAliasId,
-        /// What the homeserver said.
-        failure: Failure,
-    },
     /// There is no plan yet.
     #[error("there is no plan yet")]
     NoPlan,

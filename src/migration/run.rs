@@ -12,7 +12,8 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use ruma::{
-    OwnedRoomId, OwnedUserId, UserId, api::client::sync::sync_events::v3, events::room::member::MembershipState,
+    OwnedRoomId, OwnedUserId, UserId, api::client::sync::sync_events::v3,
+    events::room::member::MembershipState,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -47,8 +48,8 @@ pub(crate) struct Run<'a> {
     pub(crate) journal: &'a Journal,
     pub(crate) stop: &'a CancellationToken,
     pub(crate) clock: SharedClock,
-    /// Called after each step that was written down.
-    pub(crate) progressed: &'a (dyn Fn() + Send + Sync),
+    /// Counted up after each step that was written down.
+    pub(crate) progressed: &'a watch::Sender<u64>,
     /// Set when the old account's session ends while it looks out for joins.
     pub(crate) old_lost: AtomicBool,
 }
@@ -70,10 +71,7 @@ impl Run<'_> {
     /// Carries out every step that has no result yet. All rooms are begun at once and in order: the
     /// lanes of [`pacing`](crate::homeserver::Pacing) decide how many requests are on their way,
     /// and keep the order, so that a wait for one kind of request holds up no other.
-    pub(crate) async fn carry_out(
-        self,
-        memberships: watch::Sender<Memberships>,
-    ) -> RunEnd {
+    pub(crate) async fn carry_out(self, memberships: watch::Sender<Memberships>) -> RunEnd {
         let mut records: HashMap<String, RoomRecord> = match self.journal.rooms(self.id) {
             Ok(records) => records.into_iter().collect(),
             Err(error) => return RunEnd::Broken(error),
@@ -145,7 +143,7 @@ impl Run<'_> {
                     .record_room(self.id, id.as_str(), &record)
                     .await
                     .map_err(RunEnd::Broken)?;
-                (self.progressed)();
+                self.progressed.send_modify(|count| *count += 1);
             }
             if kind.is_entrance() && !record.is_through(kind) {
                 break;

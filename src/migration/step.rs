@@ -225,11 +225,8 @@ impl Stage {
         let failed = |failure| StepError::of(Side::Old, failure);
         let event_type = StateEventType::RoomPowerLevels;
         // Read right before it is written, so that nobody else's change is undone.
-        let mut content = old
-            .state(room, event_type.clone(), "")
-            .await
-            .map_err(failed)?
-            .unwrap_or_default();
+        let mut content =
+            old.state(room, event_type.clone(), "").await.map_err(failed)?.unwrap_or_default();
         if power_of(&content, &self.new_user) >= level {
             return Ok(StepResult::AlreadySo);
         }

@@ -16,8 +16,6 @@ use ruma::{
 /// What one account sees of its rooms at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct Survey {
-    /// The account.
-    pub(crate) user_id: OwnedUserId,
     /// Rooms that it is in, invited to, banned from or has left.
     pub(crate) rooms: BTreeMap<OwnedRoomId, SurveyedRoom>,
     /// Its direct chats by the person on the other side (`m.direct`).

@@ -149,7 +149,7 @@ impl StoreError {
         }
     }
 
-    pub(super) fn encode(
+    pub(crate) fn encode(
         table: &str,
         key: &str,
         source: impl Into<Box<dyn Error + Send + Sync>>,

@@ -62,8 +62,10 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
     {
         people.entry(room_id).or_default().push(person.clone());
     }
-    let mut joined: Vec<_> =
-        old.joined().filter(|(room_id, _)| !chats_with_bot.contains(room_id.as_ref() as &RoomId)).collect();
+    let mut joined: Vec<_> = old
+        .joined()
+        .filter(|(room_id, _)| !chats_with_bot.contains(room_id.as_ref() as &RoomId))
+        .collect();
     // What matters most comes first, since limits may make the rest wait: spaces, then direct chats
     // and favorites, then what was last active.
     joined.sort_by_key(|(room_id, room)| {
@@ -188,8 +190,7 @@ fn after_join(
     seen_by_new: Option<&SurveyedRoom>,
 ) -> AfterJoin {
     let wanted = wanted_power(&room.power_levels, accounts.old, accounts.new);
-    let may_raise =
-        room.power_levels.user_can_change_user_power_level(accounts.old, accounts.new);
+    let may_raise = room.power_levels.user_can_change_user_power_level(accounts.old, accounts.new);
     // The new account's own tags win: only a room that it has not tagged gets the old one's.
     let tagged = seen_by_new.is_some_and(|room| !room.tags.is_empty());
     AfterJoin {

@@ -50,7 +50,7 @@ impl Survey {
         for (room_id, joined) in &response.rooms.join {
             rooms.insert(room_id.clone(), read_joined(user_id, joined));
         }
-        Self { user_id: user_id.to_owned(), rooms, direct: read_direct(response) }
+        Self { rooms, direct: read_direct(response) }
     }
 
     /// Reads the membership of `user_id` in the rooms that another account's `/sync` tells of.
@@ -63,7 +63,7 @@ impl Survey {
             let Some(membership) = events.membership(user_id) else { continue };
             rooms.insert(room_id.clone(), events.into_room(user_id, membership));
         }
-        Self { user_id: user_id.to_owned(), rooms, direct: BTreeMap::new() }
+        Self { rooms, direct: BTreeMap::new() }
     }
 }
 
@@ -95,10 +95,7 @@ fn read_direct(response: &v3::Response) -> BTreeMap<OwnedUserId, Vec<OwnedRoomId
         .collect()
 }
 
-fn account_data<T: DeserializeOwned>(
-    events: &[Raw<impl Sized>],
-    event_type: &str,
-) -> Option<T> {
+fn account_data<T: DeserializeOwned>(events: &[Raw<impl Sized>], event_type: &str) -> Option<T> {
     #[derive(Deserialize)]
     struct AccountDataEvent<'a> {
         r#type: String,
@@ -118,7 +115,6 @@ struct StateEvent {
     r#type: String,
     state_key: Option<String>,
     sender: OwnedUserId,
-    origin_server_ts: Option<MilliSecondsSinceUnixEpoch>,
     content: Box<RawValue>,
 }
 
@@ -179,9 +175,8 @@ impl Events {
     fn into_room(self, user_id: &UserId, otherwise: MembershipState) -> SurveyedRoom {
         let own = self.get(&StateEventType::RoomMember, user_id.as_str());
         let membership = own.and_then(membership_in).unwrap_or(otherwise);
-        let invited_by = own
-            .filter(|_| membership == MembershipState::Invite)
-            .map(|event| event.sender.clone());
+        let invited_by =
+            own.filter(|_| membership == MembershipState::Invite).map(|event| event.sender.clone());
         let create: Option<CreateContent> = self.content(StateEventType::RoomCreate);
         let create_sender =
             self.get(&StateEventType::RoomCreate, "").map(|event| event.sender.clone());
@@ -236,7 +231,9 @@ fn membership_in(event: &StateEvent) -> Option<MembershipState> {
     struct MemberContent {
         membership: MembershipState,
     }
-    serde_json::from_str::<MemberContent>(event.content.get()).ok().map(|content| content.membership)
+    serde_json::from_str::<MemberContent>(event.content.get())
+        .ok()
+        .map(|content| content.membership)
 }
 
 /// The content of `m.room.create`, as far as a survey reads it.

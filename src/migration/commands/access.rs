@@ -1,0 +1,201 @@
+//! `login`, `forget`.
+
+use std::sync::Arc;
+
+use ruma::{OwnedUserId, TransactionId};
+
+use crate::{
+    access::{Login, LoginError, OpenError, Session, Sessions},
+    consent::Standing,
+    migration::{
+        Access, Event, Inner, Migration, MigrationId, Migrations, Phase, Refusal, Said,
+        SecretMessage, Side, job::Job, journal::Change,
+    },
+    store::{Batch, StoreError},
+};
+
+impl Migrations {
+    /// `login`: how the bot may act as the account that says this. For anything but
+    /// [`Login::None`] the caller made sure that the message was encrypted.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`]; [`Refusal::NoConsentYet`]; [`Refusal::WrongPhase`];
+    /// [`Refusal::Login`] when the account's homeserver says no.
+    pub async fn login(&self, said: &Said, login: Login) -> Result<(), Refusal> {
+        let inner = self.inner();
+        let (job, turn, migration, side) = match inner.active(&said.by).await {
+            Err(Refusal::NoMigration) if !self.requests_to(&said.by).is_empty() => {
+                return Err(Refusal::NoConsentYet);
+            }
+            active => active?,
+        };
+        // Asking the homeserver takes its time, in which others may have their turn.
+        drop(turn);
+        let standing = Standing::of(&migration, side).ok_or(Refusal::NoConsentYet)?;
+        let secret = (!matches!(login, Login::None)).then(|| SecretMessage {
+            room_id: said.room_id.clone(),
+            event_id: said.event_id.clone(),
+        });
+        let session = match login {
+            Login::None => None,
+            Login::Token(token) => Some(inner.sessions.log_in_with_token(&standing, token).await?),
+            Login::Password(password) => {
+                Some(inner.sessions.log_in_with_password(&standing, &password).await?)
+            }
+        };
+        let turn = job.turn().await;
+        let mut migration = job.migration();
+        let Some(standing) = Standing::of(&migration, side) else {
+            // `cancel` came in between: what was just opened is closed again.
+            if let Some(session) = session {
+                inner.sessions.discard(&said.by, session).await;
+            }
+            return Err(super::wrong_phase(&migration));
+        };
+        if !session.as_ref().is_some_and(Session::replaces_the_bots_own) {
+            inner.end_session(&migration, side).await?;
+        }
+        let mut batch = Batch::new();
+        match &session {
+            Some(session) => inner.sessions.keep(&mut batch, &standing, session)?,
+            None => Sessions::drop_from(&mut batch, migration.id, side),
+        }
+        migration.party_mut(side).access =
+            if session.is_some() { Access::Session } else { Access::None };
+        let then = go_on_after_access(&mut migration, side);
+        let mut change =
+            Change::of(&migration).said(said).tell_both(Event::AccessGiven { side, secret });
+        if let Some(event) = then {
+            change = change.tell_both(event);
+        }
+        change.batch = batch;
+        inner.journal.commit(change, inner.now()).await?;
+        job.set(&turn, migration);
+        inner.set_to_work(&job);
+        Ok(())
+    }
+
+    /// Redacts a message that carried a secret, as the account that sent it, with the session that
+    /// the secret opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`] when there is no such session any more, [`Refusal::Login`] when the
+    /// homeserver does not do it.
+    pub async fn redact_as_sender(
+        &self,
+        id: MigrationId,
+        side: Side,
+        message: &SecretMessage,
+    ) -> Result<(), Refusal> {
+        let migration = self.get(id)?;
+        let standing = Standing::of(&migration, side).ok_or(Refusal::NoMigration)?;
+        let account = match self.inner().sessions.open(&standing).await {
+            Ok(account) => account.ok_or(Refusal::NoMigration)?,
+            Err(OpenError::Store(error)) => return Err(error.into()),
+            Err(OpenError::Discovery(error)) => return Err(LoginError::from(error).into()),
+            Err(OpenError::Failed(failure)) => return Err(LoginError::Failed(failure).into()),
+        };
+        // One and the same for each attempt, so that it is redacted once.
+        let transaction = <&TransactionId>::from(message.event_id.as_str());
+        account
+            .redact(&message.room_id, &message.event_id, transaction)
+            .await
+            .map(drop)
+            .map_err(|failure| LoginError::Failed(failure).into())
+    }
+
+    /// `forget`: logs the bot's sessions of this person out and deletes what is stored about their
+    /// migrations, which must be over. Says which sessions could not be logged out.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`]; [`Refusal::WrongPhase`] while one is not over.
+    pub async fn forget(&self, said: &Said) -> Result<Vec<OwnedUserId>, Refusal> {
+        let inner = self.inner();
+        if let Some(job) = inner.find(&said.by, |phase| !phase.is_over()) {
+            return Err(super::wrong_phase(&job.migration()));
+        }
+        let jobs: Vec<_> = inner
+            .all_jobs()
+            .into_iter()
+            .filter(|job| job.migration().side_of(&said.by).is_some())
+            .filter(|job| job.migration().phase.is_over())
+            .collect();
+        if jobs.is_empty() {
+            return Err(Refusal::NoMigration);
+        }
+        let mut not_logged_out = Vec::new();
+        for job in jobs {
+            not_logged_out.extend(inner.forget(&job, said).await?);
+        }
+        Ok(not_logged_out)
+    }
+}
+
+impl Inner {
+    /// Ends the session of one side, if the bot made one, as well as that can be done now.
+    async fn end_session(&self, migration: &Migration, side: Side) -> Result<(), StoreError> {
+        let user_id = &migration.party(side).user_id;
+        match self.sessions.end(migration.id, side, user_id).await {
+            Err(OpenError::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(migration = %migration.id, %error, "no logout");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    async fn forget(&self, job: &Arc<Job>, said: &Said) -> Result<Vec<OwnedUserId>, Refusal> {
+        job.rest().await;
+        let _turn = job.turn().await;
+        let migration = job.migration();
+        let mut not_logged_out = Vec::new();
+        let mut batch = Batch::new();
+        for side in [Side::Old, Side::New] {
+            let user_id = &migration.party(side).user_id;
+            if let Err(error) = self.sessions.end(migration.id, side, user_id).await {
+                tracing::warn!(migration = %migration.id, %error, "no logout");
+                not_logged_out.push(user_id.clone());
+            }
+            Sessions::drop_from(&mut batch, migration.id, side);
+        }
+        // Who never took part was not told anything that could be taken back.
+        let other = migration.side_of(&said.by).map(|side| migration.party(side.other()));
+        let tell = other.filter(|party| party.consent.is_some()).map(|party| {
+            let (old, new) = (migration.old.user_id.clone(), migration.new.user_id.clone());
+            (party.user_id.clone(), Event::Forgotten { old, new })
+        });
+        self.journal.delete(&migration, said, tell, batch, self.now()).await?;
+        self.remove_job(migration.id);
+        Ok(not_logged_out)
+    }
+}
+
+/// What follows from access being given, and what is told of it besides.
+fn go_on_after_access(migration: &mut Migration, by: Side) -> Option<Event> {
+    let access = [migration.old.access, migration.new.access];
+    match migration.phase {
+        Phase::AwaitingAccess
+            if access.contains(&Access::Unknown) || access.contains(&Access::Lost) =>
+        {
+            None
+        }
+        _ if access == [Access::None, Access::None] => {
+            migration.phase = Phase::AwaitingAccess;
+            Some(Event::AccessNeeded)
+        }
+        // It was running when the access was lost.
+        Phase::AwaitingAccess if migration.went.is_some() => {
+            migration.phase = Phase::Running;
+            Some(Event::Resumed { by })
+        }
+        Phase::AwaitingAccess | Phase::AwaitingGo | Phase::Failed(_) => {
+            migration.phase = Phase::Surveying;
+            None
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,86 @@
+//! `skip`, `include`.
+
+use ruma::{OwnedRoomAliasId, OwnedRoomOrAliasId};
+
+use super::{only, wrong_phase};
+use crate::migration::{Migration, Migrations, Phase, Plan, Refusal, Said, Side, journal::Change};
+
+impl Migrations {
+    /// `skip`: takes rooms out of the plan. Answers with the plan as it then is.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`], [`Refusal::WrongSide`], [`Refusal::WrongPhase`],
+    /// [`Refusal::NoPlan`], [`Refusal::NoSuchRoom`].
+    pub async fn skip(&self, said: &Said, rooms: &[OwnedRoomOrAliasId]) -> Result<Plan, Refusal> {
+        self.choose(said, rooms, |migration, room, is_planned| {
+            if !is_planned {
+                return Err(Refusal::NoSuchRoom(room));
+            }
+            if !migration.options.named.remove(&room) {
+                migration.options.skipped.insert(room);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// `include`: takes rooms back in, or adds rooms that the old account is not known to be in.
+    /// Answers with the plan as it then is.
+    ///
+    /// # Errors
+    ///
+    /// As [`skip`](Self::skip).
+    pub async fn include(
+        &self,
+        said: &Said,
+        rooms: &[OwnedRoomOrAliasId],
+    ) -> Result<Plan, Refusal> {
+        self.choose(said, rooms, |migration, room, is_planned| {
+            migration.options.skipped.remove(&room);
+            if !is_planned {
+                migration.options.named.insert(room);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn choose(
+        &self,
+        said: &Said,
+        rooms: &[OwnedRoomOrAliasId],
+        choose: impl Fn(&mut Migration, OwnedRoomOrAliasId, bool) -> Result<(), Refusal>,
+    ) -> Result<Plan, Refusal> {
+        let inner = self.inner();
+        let (job, turn, mut migration, side) = inner.active(&said.by).await?;
+        only(side, Side::Old)?;
+        if !matches!(migration.phase.underlying(), Phase::AwaitingGo | Phase::Running) {
+            return Err(wrong_phase(&migration));
+        }
+        let plan = inner.journal.plan(migration.id)?.ok_or(Refusal::NoPlan)?;
+        for room in rooms {
+            let current = plan.clone().with(&migration.options);
+            let room = find(&current, room);
+            let is_planned = current.rooms.iter().any(|planned| planned.room.id == room);
+            choose(&mut migration, room, is_planned)?;
+        }
+        let plan = plan.with(&migration.options);
+        inner.journal.commit(Change::of(&migration).said(said), inner.now()).await?;
+        let is_running = migration.phase == Phase::Running;
+        job.set(&turn, migration);
+        if is_running {
+            inner.set_to_work(&job);
+        }
+        Ok(plan)
+    }
+}
+
+/// The name that the plan has for a room that was named by its ID or by its canonical alias.
+fn find(plan: &Plan, named: &OwnedRoomOrAliasId) -> OwnedRoomOrAliasId {
+    let Ok(alias) = OwnedRoomAliasId::try_from(named.clone()) else { return named.clone() };
+    plan.rooms
+        .iter()
+        .find(|room| room.room.alias.as_ref() == Some(&alias))
+        .map_or_else(|| named.clone(), |room| room.room.id.clone())
+}

@@ -1,0 +1,160 @@
+//! `plan`, `go`, `pause`, `resume`, `cancel`, `retry`.
+
+use std::collections::HashMap;
+
+use super::{only, wrong_phase};
+use crate::migration::{
+    Ending, Event, Migrations, Phase, Refusal, Said, Side, StepResult, journal::Change,
+    report::Check,
+};
+
+impl Migrations {
+    /// `plan`: reads both accounts again. Answered by [`Event::PlanReady`] or
+    /// [`Event::SurveyFailed`].
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`]; [`Refusal::WrongPhase`] before there is access, and while it runs;
+    /// [`Refusal::Busy`] when one account is in another migration by now.
+    pub async fn plan(&self, said: &Said) -> Result<(), Refusal> {
+        let inner = self.inner();
+        let _entry = inner.entry.lock().await;
+        let (job, turn, mut migration, _) = inner.latest(&said.by).await?;
+        if !matches!(migration.phase, Phase::AwaitingGo | Phase::Failed(_) | Phase::Finished) {
+            return Err(wrong_phase(&migration));
+        }
+        inner.busy(&migration.old.user_id, &migration)?;
+        inner.busy(&migration.new.user_id, &migration)?;
+        migration.phase = Phase::Surveying;
+        migration.ended = None;
+        inner.journal.commit(Change::of(&migration).said(said), inner.now()).await?;
+        job.set(&turn, migration);
+        inner.set_to_work(&job);
+        Ok(())
+    }
+
+    /// `go`: carries the plan out.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`], [`Refusal::WrongSide`], [`Refusal::WrongPhase`].
+    pub async fn go(&self, said: &Said) -> Result<(), Refusal> {
+        let inner = self.inner();
+        let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
+        only(side, Side::Old)?;
+        if migration.phase != Phase::AwaitingGo {
+            return Err(wrong_phase(&migration));
+        }
+        migration.phase = Phase::Running;
+        migration.went = Some(inner.now());
+        let change = Change::of(&migration).said(said).tell_both(Event::Started);
+        inner.journal.commit(change, inner.now()).await?;
+        job.set(&turn, migration);
+        inner.set_to_work(&job);
+        Ok(())
+    }
+
+    /// `pause`: does nothing more until `resume`. What is on its way arrives.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`], [`Refusal::WrongPhase`].
+    pub async fn pause(&self, said: &Said) -> Result<(), Refusal> {
+        let inner = self.inner();
+        let (job, turn, mut migration, by) = inner.latest(&said.by).await?;
+        if !matches!(migration.phase, Phase::Surveying | Phase::AwaitingGo | Phase::Running) {
+            return Err(wrong_phase(&migration));
+        }
+        migration.phase = Phase::Paused(Box::new(migration.phase));
+        let change = Change::of(&migration).said(said).tell_both(Event::Paused { by });
+        inner.journal.commit(change, inner.now()).await?;
+        job.set(&turn, migration);
+        inner.set_to_work(&job);
+        Ok(())
+    }
+
+    /// `resume`: goes on after `pause`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`], [`Refusal::WrongPhase`].
+    pub async fn resume(&self, said: &Said) -> Result<(), Refusal> {
+        let inner = self.inner();
+        let (job, turn, mut migration, by) = inner.latest(&said.by).await?;
+        let Phase::Paused(phase) = migration.phase else { return Err(wrong_phase(&migration)) };
+        migration.phase = *phase;
+        let change = Change::of(&migration).said(said).tell_both(Event::Resumed { by });
+        inner.journal.commit(change, inner.now()).await?;
+        job.set(&turn, migration);
+        inner.set_to_work(&job);
+        Ok(())
+    }
+
+    /// `cancel`: takes the consent of both back. What was done stays, and is in the report; the
+    /// sessions that the bot made are logged out.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`].
+    pub async fn cancel(&self, said: &Said) -> Result<(), Refusal> {
+        let inner = self.inner();
+        let (job, turn, mut migration, by) = inner.active(&said.by).await?;
+        migration.phase = Phase::Cancelled(Ending::CancelledBy(by));
+        migration.ended = Some(inner.now());
+        let plan = inner.journal.plan(migration.id)?;
+        let report = match plan.filter(|_| migration.went.is_some()) {
+            Some(plan) => {
+                let plan = plan.with(&migration.options);
+                Some(inner.report(&migration, &plan, &Check::Nothing(None))?)
+            }
+            None => None,
+        };
+        let mut change = Change::of(&migration).said(said).tell_both(Event::Cancelled { by });
+        change.report = report.as_ref();
+        inner.journal.commit(change, inner.now()).await?;
+        job.set(&turn, migration);
+        inner.set_to_work(&job);
+        Ok(())
+    }
+
+    /// `retry`: tries again what failed.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`]; [`Refusal::WrongSide`]; [`Refusal::WrongPhase`];
+    /// [`Refusal::NothingToRetry`]; [`Refusal::Busy`] when one account is in another migration by
+    /// now.
+    pub async fn retry(&self, said: &Said) -> Result<(), Refusal> {
+        let inner = self.inner();
+        let _entry = inner.entry.lock().await;
+        let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
+        only(side, Side::Old)?;
+        if !matches!(migration.phase, Phase::Running | Phase::Finished) {
+            return Err(wrong_phase(&migration));
+        }
+        inner.busy(&migration.old.user_id, &migration)?;
+        inner.busy(&migration.new.user_id, &migration)?;
+        let failed: HashMap<_, _> = inner
+            .journal
+            .rooms(migration.id)?
+            .into_iter()
+            .filter(|(_, record)| record.has_failed())
+            .map(|(room, record)| (room, record.without_failures()))
+            .collect();
+        let direct_failed =
+            matches!(inner.journal.direct_chats(migration.id)?, Some(StepResult::Failed(_)));
+        if failed.is_empty() && !direct_failed {
+            return Err(Refusal::NothingToRetry);
+        }
+        migration.phase = Phase::Running;
+        migration.ended = None;
+        let mut change = Change::of(&migration).said(said).tell_both(Event::Started);
+        let rooms = failed.iter().map(|(room, record)| (room.as_str(), record));
+        inner.journal.put_rooms(&mut change.batch, migration.id, rooms)?;
+        inner.journal.forget_direct_chats(&mut change.batch, migration.id);
+        inner.journal.commit(change, inner.now()).await?;
+        job.set(&turn, migration);
+        inner.set_to_work(&job);
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! One migration in memory: its record, whose turn it is to change it, and its worker.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::Migration;
+
+#[derive(Debug)]
+pub(super) struct Job {
+    migration: Mutex<Migration>,
+    turn: std::sync::Arc<tokio::sync::Mutex<()>>,
+    worker: Mutex<Option<Worker>>,
+}
+
+/// The task that does what the migration's phase asks for.
+#[derive(Debug)]
+struct Worker {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// The right to change a migration.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedMutexGuard<()>);
+
+impl Job {
+    pub(super) fn new(migration: Migration) -> Self {
+        Self {
+            migration: Mutex::new(migration),
+            turn: std::sync::Arc::default(),
+            worker: Mutex::default(),
+        }
+    }
+
+    /// The record as it is now.
+    pub(super) fn migration(&self) -> Migration {
+        self.migration.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until nobody else changes the migration. Held from reading the record that a decision
+    /// is based on until the decision is written down.
+    pub(super) async fn turn(&self) -> Turn {
+        Turn(self.turn.clone().lock_owned().await)
+    }
+
+    /// Replaces the record, once it is written down.
+    pub(super) fn set(&self, _turn: &Turn, migration: Migration) {
+        *self.migration.lock().unwrap_or_else(PoisonError::into_inner) = migration;
+    }
+
+    /// Puts a new worker in the place of the one before, which is told to stop and waited for by
+    /// the new one: what it has on its way arrives first.
+    pub(super) fn employ<F>(&self, work: impl FnOnce(CancellationToken) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send,
+    {
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = worker.take();
+        if let Some(before) = &before {
+            before.stop.cancel();
+        }
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                // It may have panicked; its work is then done again.
+                drop(before.task.await);
+            }
+            if !token.is_cancelled() {
+                work(token).await;
+            }
+        });
+        *worker = Some(Worker { stop, task });
+    }
+
+    /// Stops the worker and waits for what it has on its way.
+    pub(super) async fn rest(&self) {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker {
+            worker.stop.cancel();
+            drop(worker.task.await);
+        }
+    }
+}

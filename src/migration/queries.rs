@@ -1,0 +1,192 @@
+//! What can be asked about migrations.
+
+use std::{collections::HashMap, time::Duration};
+
+use ruma::{EventId, UserId};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Refusal, Report, Side, Wait,
+    report::{Check, Findings},
+};
+use crate::store::StoreError;
+
+impl Migrations {
+    /// The notices that are not delivered yet, in order, and from then on each new one. There is
+    /// one reader at a time: the last to call this.
+    ///
+    /// # Errors
+    ///
+    /// When the stored ones cannot be read.
+    pub fn notices(&self) -> Result<mpsc::UnboundedReceiver<Notice>, StoreError> {
+        self.0.journal.notices()
+    }
+
+    /// A notice was delivered and is not to be given out again.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written down.
+    pub async fn delivered(&self, notice: u64) -> Result<(), StoreError> {
+        self.0.journal.delivered(notice).await
+    }
+
+    /// Changes whenever the progress of some run does.
+    pub fn progressed(&self) -> watch::Receiver<u64> {
+        self.0.progressed.subscribe()
+    }
+
+    /// Whether this command was followed already, perhaps before a restart.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn is_handled(&self, event: &EventId) -> Result<bool, StoreError> {
+        self.0.journal.is_handled(event)
+    }
+
+    /// Remembers that a command that changed nothing was answered.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written down.
+    pub async fn handled(&self, by: &UserId, event: &EventId) -> Result<(), StoreError> {
+        self.0.journal.handled(by, event, self.0.now()).await
+    }
+
+    /// The migration that the account takes part in, or else the last one that it took part in,
+    /// with its side. A request that it did not answer is not a part.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`].
+    pub fn of(&self, user: &UserId) -> Result<(Migration, Side), Refusal> {
+        self.0
+            .all_jobs()
+            .into_iter()
+            .map(|job| job.migration())
+            .filter_map(|migration| {
+                let side = migration.side_of(user)?;
+                migration.party(side).consent.is_some().then_some((migration, side))
+            })
+            .max_by_key(|(migration, _)| (!migration.phase.is_over(), migration.id))
+            .ok_or(Refusal::NoMigration)
+    }
+
+    /// A migration by its number.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`] when it was forgotten.
+    pub fn get(&self, id: MigrationId) -> Result<Migration, Refusal> {
+        Ok(self.0.job(id).ok_or(Refusal::NoMigration)?.migration())
+    }
+
+    /// Requests that wait for this account's answer. Several old accounts may have asked.
+    pub fn requests_to(&self, new: &UserId) -> Vec<Migration> {
+        self.0
+            .all_jobs()
+            .into_iter()
+            .map(|job| job.migration())
+            .filter(|migration| {
+                migration.new.user_id == new && migration.phase == Phase::AwaitingConsent
+            })
+            .collect()
+    }
+
+    /// The plan as last made, with `skip` and `include` applied.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoPlan`] before the first survey.
+    pub fn current_plan(&self, id: MigrationId) -> Result<Plan, Refusal> {
+        let migration = self.get(id)?;
+        let plan = self.0.journal.plan(id)?.ok_or(Refusal::NoPlan)?;
+        Ok(plan.with(&migration.options))
+    }
+
+    /// How the run stands.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoPlan`] before the first survey.
+    pub fn progress(&self, id: MigrationId) -> Result<Progress, Refusal> {
+        let migration = self.get(id)?;
+        let report = self.report_so_far(&migration)?;
+        let mut progress = Progress {
+            elapsed: migration
+                .went
+                .and_then(|went| Duration::try_from(self.0.now().duration_since(went)).ok())
+                .unwrap_or_default(),
+            waits: self.waits(&migration),
+            ..Progress::default()
+        };
+        progress.count(&report);
+        Ok(progress)
+    }
+
+    /// The report: as last checked when the migration is over, else of what was done so far.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoReport`] when nothing was ever begun.
+    pub fn current_report(&self, id: MigrationId) -> Result<Report, Refusal> {
+        let migration = self.get(id)?;
+        if migration.phase.is_over()
+            && let Some(report) = self.0.journal.report(id)?
+        {
+            return Ok(report);
+        }
+        if migration.went.is_none() {
+            return Err(Refusal::NoReport);
+        }
+        self.report_so_far(&migration)
+    }
+
+    fn report_so_far(&self, migration: &Migration) -> Result<Report, Refusal> {
+        let plan = self.current_plan(migration.id)?;
+        Ok(self.0.report(migration, &plan, &Check::Nothing(None))?)
+    }
+
+    fn waits(&self, migration: &Migration) -> Vec<Wait> {
+        let now = self.0.now();
+        let mut waits: Vec<_> = self
+            .0
+            .transport
+            .pacing()
+            .waits()
+            .into_iter()
+            .filter_map(|wait| {
+                Some(Wait {
+                    side: migration.side_of(&wait.account)?,
+                    action: wait.action,
+                    remaining: Duration::try_from(wait.until.duration_since(now)).ok()?,
+                    reason: wait.reason,
+                })
+            })
+            .collect();
+        waits.sort_by_key(|wait| std::cmp::Reverse(wait.remaining));
+        waits
+    }
+}
+
+impl super::Inner {
+    /// Writes a report of what is recorded, held against `check`.
+    pub(super) fn report(
+        &self,
+        migration: &Migration,
+        plan: &Plan,
+        check: &Check,
+    ) -> Result<Report, StoreError> {
+        let records: HashMap<_, _> = self.journal.rooms(migration.id)?.into_iter().collect();
+        let findings = Findings {
+            migration,
+            plan,
+            records: &records,
+            direct_chats: self.journal.direct_chats(migration.id)?,
+            check,
+            now: self.now(),
+        };
+        Ok(findings.report())
+    }
+}
