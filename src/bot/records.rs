@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::Mutex;
 
 use crate::{
-    migration::{Migration, MigrationId, Side},
+    migration::{MigrationId, Side},
     store::{Batch, Store, StoreError, Table},
 };
 
@@ -198,28 +198,38 @@ impl Records {
         self.put(&self.sync, "handled_until", &token.to_owned()).await
     }
 
-    /// Deletes what is kept about a migration and its two accounts.
-    pub(super) async fn forget(&self, migration: &Migration) -> Result<(), StoreError> {
+    /// Deletes what is kept about a person.
+    pub(super) async fn forget_person(&self, user: &UserId) -> Result<(), StoreError> {
         let _changing = self.changing.lock().await;
         let mut batch = Batch::new();
-        for record in self.prompts.iter() {
-            let (event, prompt) = record?;
-            if prompt.migration() == migration.id {
-                batch.remove(&self.prompts, &event);
-            }
-        }
-        for side in [Side::Old, Side::New] {
-            let user = &migration.party(side).user_id;
-            batch.remove(&self.people, user.as_str());
-            batch.remove(&self.progress, &progress_key(migration.id, side));
-            for record in self.rooms.iter() {
-                let (id, room) = record?;
-                if room.made_for.as_ref() == Some(user) {
-                    batch.put(&self.rooms, &id, &Room { made_for: None, greeted: true, ..room })?;
-                }
+        batch.remove(&self.people, user.as_str());
+        for record in self.rooms.iter() {
+            let (id, room) = record?;
+            if room.made_for.as_deref() == Some(user) {
+                batch.put(&self.rooms, &id, &Room { made_for: None, greeted: true, ..room })?;
             }
         }
         self.store.commit(batch).await
+    }
+
+    /// Deletes what is kept about migrations that are not stored any more.
+    pub(super) async fn drop_prompts_of_forgotten(
+        &self,
+        is_stored: impl Fn(MigrationId) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        for record in self.prompts.iter() {
+            let (event, prompt) = record?;
+            if !is_stored(prompt.migration()) {
+                batch.remove(&self.prompts, &event);
+            }
+        }
+        for message in self.progress_messages()? {
+            if !is_stored(message.migration) {
+                batch.remove(&self.progress, &progress_key(message.migration, message.side));
+            }
+        }
+        if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await }
     }
 
     async fn put<V: Serialize + DeserializeOwned>(

@@ -19,7 +19,13 @@ pub(super) const COMMAND: Command = Command {
 
 async fn run(context: Context<'_>) -> Result<Answer, Refusal> {
     let bot = context.bot;
-    let (migration, side) = bot.migrations.of(&context.said.by)?;
+    let requests = bot.migrations.requests_to(&context.said.by);
+    let (migration, side) = match bot.migrations.of(&context.said.by) {
+        Err(Refusal::NoMigration) if !requests.is_empty() => {
+            return Ok(wording::asked(&requests, bot.clock.now()).into());
+        }
+        found => found?,
+    };
     let progress = match migration.went {
         Some(_) => Some(bot.migrations.progress(migration.id)?),
         None => None,

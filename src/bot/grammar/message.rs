@@ -37,10 +37,12 @@ impl Words {
         }
     }
 
-    /// Whether the message begins with `login`, and so may have a secret in it, even if it
-    /// cannot be read otherwise.
+    /// Whether something follows `login` at the beginning, which may be a secret even if it cannot
+    /// be read as one.
     pub fn may_hold_secret(&self) -> bool {
-        self.0.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("login"))
+        let (word, rest) = self.split_first();
+        word.eq_ignore_ascii_case("login")
+            && !matches!(rest.trim().to_lowercase().as_str(), "" | "none")
     }
 }
 

@@ -22,5 +22,3 @@ pub enum Mistake<'c, C> {
         problem: Problem,
     },
 }
-
-pub use super::arguments::Problem as ArgumentProblem;

@@ -13,7 +13,7 @@ mod routes;
 mod tests;
 
 pub use self::{
-    arguments::{Argument, Arguments, RoomRef},
+    arguments::{Argument, Arguments, Problem as ArgumentProblem, RoomRef},
     message::Words,
     mistake::Mistake,
     routes::{ROUTES, route_name},

@@ -183,14 +183,23 @@ pub fn forgotten() -> Message {
     .and("To begin another migration, say `start @new:server` from the account to leave.")
 }
 
-/// To the person who said `forget`.
-pub fn forgot() -> Message {
-    Message::new(
-        "Done: my sessions are logged out, and all that I stored about your migration is deleted. \
-         What was done in rooms stays.",
+/// To the person who said `forget`, with the accounts whose session could not be logged out.
+pub fn forgot(not_logged_out: &[OwnedUserId]) -> Message {
+    let still_there = not_logged_out.iter().map(|user| line!("{user}", user = user));
+    let message = Message::new(
+        "Done: all that I stored about your migration is deleted. What was done in rooms stays.",
+    );
+    let message = if not_logged_out.is_empty() {
+        message.and("My sessions are logged out.")
+    } else {
+        message
+            .and("I could not log my session out of these accounts. Please remove the device called Tern in their settings:")
+            .list(still_there)
+    };
+    message.and(
+        "What we wrote in this chat is not mine to delete: leave the chat if you want it gone. To \
+         begin another migration, say `start @new:server`.",
     )
-    .and("What we wrote in this chat is not mine to delete: leave the chat if you want it gone. \
-          To begin another migration, say `start @new:server`.")
 }
 
 /// For a number that is in no list.

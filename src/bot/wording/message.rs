@@ -81,6 +81,11 @@ impl Message {
         self
     }
 
+    /// With all of another message above.
+    pub(in crate::bot) fn after(self, other: Self) -> Self {
+        other.then(self)
+    }
+
     /// With all of another message below.
     pub(super) fn then(mut self, other: Self) -> Self {
         self.part_from_last();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    homeserver::Action,
+    homeserver::{Action, WaitReason},
     migration::{Access, Ending, Migration, Phase, Progress, Side, Wait},
 };
 
@@ -63,12 +63,24 @@ fn by_hand_line(migration: &Migration, number: usize, reader: Side) -> Line {
 }
 
 fn wait_line(wait: &Wait, migration: &Migration) -> Line {
+    let left = about(wait.remaining);
+    match wait.reason {
+        WaitReason::RateLimit => {}
+        WaitReason::InviteeServer => return line!(
+            "Waiting: {server} takes no more invitations for now. The next try is in {left}.",
+            server = server(migration, wait.side.other()), left = left
+        ),
+        WaitReason::Retry => return line!(
+            "Waiting: {server} does not answer. The next try is in {left}.",
+            server = server(migration, wait.side), left = left
+        ),
+    }
     line!(
         "Waiting: {server} lets {who} {act} again in {left}.",
         server = server(migration, wait.side),
         who = &migration.party(wait.side).user_id,
         act = act(wait.action),
-        left = about(wait.remaining)
+        left = left
     )
 }
 
@@ -94,6 +106,16 @@ pub fn status(migration: &Migration, progress: Option<&Progress>, reader: Side, 
         message = message.lines(std::iter::once(counts(progress, migration)).chain(details(migration, progress, reader)));
     }
     message.and(next)
+}
+
+/// The answer to `status` from an account that was asked, and has not answered.
+pub fn asked(requests: &[Migration], now: Timestamp) -> Message {
+    requests.iter().fold(Message::default(), |message, migration| {
+        let (_, next) = awaiting_consent(migration, Side::New, now);
+        message
+            .and(line!("{old} wants to move to this account.", old = &migration.old.user_id))
+            .and(next)
+    })
 }
 
 fn counts(progress: &Progress, migration: &Migration) -> Line {

@@ -76,7 +76,7 @@ pub(super) fn quote(text: &str) -> Value {
 }
 
 /// A name that somebody else chose, without quotation marks.
-pub(super) fn clean_name(name: &str) -> String {
+pub(in crate::bot) fn clean_name(name: &str) -> String {
     clean(name, LONGEST_NAME)
 }
 
