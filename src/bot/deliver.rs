@@ -21,9 +21,7 @@ use super::{
     talk::{Cause, Unsent},
     wording::{self, Facts, Message, SecretFate, Unasked},
 };
-use crate::migration::{
-    Access, Event, Migration, Notice, Phase, Refusal, SecretMessage, Side,
-};
+use crate::migration::{Access, Event, Migration, Notice, Phase, Refusal, SecretMessage, Side};
 
 /// How long until an undelivered notice is looked at again when nothing else happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -110,8 +108,7 @@ impl Recipient {
     async fn step(&mut self) -> Result<Option<Duration>, Undone> {
         self.drop_moot().await?;
         let Some((notice, fate)) = self.pending.front().cloned() else { return Ok(None) };
-        let room =
-            reach::direct_message(&self.bot, &self.user, notice.room_id.as_deref()).await?;
+        let room = reach::direct_message(&self.bot, &self.user, notice.room_id.as_deref()).await?;
         if let Some(room) = room {
             self.tries = 0;
             self.deliver(&notice, fate, &room).await?;
@@ -173,7 +170,7 @@ impl Recipient {
     async fn reach_out(&mut self) -> Result<Duration, Undone> {
         let reason = Reason { text: self.reason(), tries: self.tries };
         match reach::invite(&self.bot, &self.user, &reason).await? {
-            Reach::There(_) | Reach::Invited => {
+            Reach::Invited => {
                 self.tries = 0;
                 Ok(LOOK_AGAIN)
             }
@@ -228,7 +225,12 @@ impl Recipient {
         Ok(())
     }
 
-    async fn deliver(&self, notice: &Notice, fate: SecretFate, room: &RoomId) -> Result<(), Undone> {
+    async fn deliver(
+        &self,
+        notice: &Notice,
+        fate: SecretFate,
+        room: &RoomId,
+    ) -> Result<(), Undone> {
         match deliver(&self.bot, notice, fate, room).await {
             // Another try would be refused as well.
             Err(Undone::Unsent(Unsent::Refused(error))) => {

@@ -131,3 +131,21 @@ fn html(report: &Report) -> Vec<u8> {
 fn minutes(time: crate::clock::Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bot::wording::tests::sample_report;
+
+    #[test]
+    fn the_table_holds_no_formulas() {
+        insta::assert_snapshot!(String::from_utf8(csv(&sample_report())).unwrap());
+    }
+
+    #[test]
+    fn the_page_holds_no_markup_of_others() {
+        let page = String::from_utf8(html(&sample_report())).unwrap();
+        assert!(!page.contains("<script"));
+        insta::assert_snapshot!(page);
+    }
+}

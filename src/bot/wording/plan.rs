@@ -5,13 +5,15 @@ use super::{
     message::{Line, Message, line},
     value::{count, rooms},
 };
-use crate::migration::{Access, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side};
+use crate::migration::{
+    Access, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side,
+};
 
 /// How many rooms are named where a count alone would be too little.
 const NAMED: usize = 5;
 
 /// The plan shown, with what to say to run it.
-pub fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
+pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
     let message = Message::new(line!(
         "**The plan: {rooms} of {old}, to {new}.** I have changed nothing yet.",
         rooms = rooms(plan.rooms.len()),
@@ -19,18 +21,15 @@ pub fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
         new = &migration.new.user_id
     ));
     if plan.rooms.is_empty() {
-        return message.and("The old account is in no room, so there is nothing to move.").and(next(
-            plan, migration, reader,
-        ));
+        return message
+            .and("The old account is in no room, so there is nothing to move.")
+            .and(next(plan, migration, reader));
     }
-    message
-        .list(routes(plan, migration))
-        .list(extras(plan))
-        .and(next(plan, migration, reader))
+    message.list(routes(plan, migration)).list(extras(plan)).and(next(plan, migration, reader))
 }
 
 /// After `skip` or `include`: what they did, and the plan.
-pub fn plan_changed(
+pub(crate) fn plan_changed(
     taken_out: bool,
     changed: usize,
     new_plan: &Plan,
@@ -48,7 +47,7 @@ pub fn plan_changed(
 }
 
 /// For a ✅ on a plan that is not the one shown last.
-pub fn outdated_plan() -> Message {
+pub(crate) fn outdated_plan() -> Message {
     Message::new("That plan is out of date, so I did not run it.")
         .and("Say `plan` to see how things are now, and then `go`.")
 }
@@ -64,7 +63,9 @@ pub(super) fn going_on_by_itself(phase: &Phase, reader: Side) -> Line {
         (Phase::AwaitingGo, Side::New) => {
             line!("Say `plan` to see the plan. The old account says `go` to run it.")
         }
-        (Phase::Running, _) => line!("The migration goes on by itself. `status` tells how it stands."),
+        (Phase::Running, _) => {
+            line!("The migration goes on by itself. `status` tells how it stands.")
+        }
         (Phase::Paused(_), _) => line!("The migration is paused: say `resume` to go on."),
         _ => line!("`status` tells how it stands."),
     }
@@ -72,7 +73,10 @@ pub(super) fn going_on_by_itself(phase: &Phase, reader: Side) -> Line {
 
 fn next(plan: &Plan, migration: &Migration, reader: Side) -> Line {
     let done = plan.rooms.iter().all(|room| {
-        matches!(room.route.kind(), RouteKind::NeedsModerator | RouteKind::Unreachable | RouteKind::Skipped)
+        matches!(
+            room.route.kind(),
+            RouteKind::NeedsModerator | RouteKind::Unreachable | RouteKind::Skipped
+        )
     });
     match (reader, &migration.phase) {
         (_, phase) if *phase != Phase::AwaitingGo => going_on_by_itself(phase, reader),
@@ -139,7 +143,8 @@ fn unreachable_line(plan: &Plan, number: usize) -> Line {
 
 /// What comes along with the rooms.
 fn extras(plan: &Plan) -> Vec<Line> {
-    let after = |test: fn(&PlannedRoom) -> bool| plan.rooms.iter().filter(|room| test(room)).count();
+    let after =
+        |test: fn(&PlannedRoom) -> bool| plan.rooms.iter().filter(|room| test(room)).count();
     let power = after(|room| room.after.power_level.is_some());
     let tags = after(|room| !room.after.tags.is_empty());
     let creators: Vec<_> = plan.rooms.iter().filter(|room| room.after.creator_stays).collect();
@@ -147,7 +152,8 @@ fn extras(plan: &Plan) -> Vec<Line> {
     let mut lines = Vec::new();
     if power > 0 {
         lines.push(line!(
-            "In {n} the new account gets the old one's **power level**.", n = rooms(power)
+            "In {n} the new account gets the old one's **power level**.",
+            n = rooms(power)
         ));
     }
     if direct > 0 {
@@ -176,7 +182,12 @@ fn named<'r>(planned: impl Iterator<Item = &'r PlannedRoom>) -> Line {
     let mut line = Line::default();
     for (i, planned) in all.iter().take(NAMED).enumerate() {
         let separator = if i == 0 { "" } else { ", " };
-        line = line!("{before}{separator}{room}", before = line, separator = separator, room = room(&planned.room));
+        line = line!(
+            "{before}{separator}{room}",
+            before = line,
+            separator = separator,
+            room = room(&planned.room)
+        );
     }
     match all.len().saturating_sub(NAMED) {
         0 => line,

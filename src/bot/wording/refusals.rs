@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Why `reader`'s command was not followed.
-pub fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
+pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
     match refusal {
         Refusal::NoMigration => Message::new("You are in no migration, so there is nothing to do.")
             .and("To begin one, say `start @new:server` from the account that you want to leave."),
@@ -56,8 +56,10 @@ pub fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
 
 fn busy_account(busy: &UserId, same_pair: bool, reader: &UserId) -> Message {
     if same_pair {
-        return Message::new("That migration has begun already, and goes on. I did not begin another.")
-            .and("`status` tells how it stands; `cancel` ends it.");
+        return Message::new(
+            "That migration has begun already, and goes on. I did not begin another.",
+        )
+        .and("`status` tells how it stands; `cancel` ends it.");
     }
     if busy == reader {
         return Message::new(
@@ -107,11 +109,12 @@ fn wrong_phase(phase: &Phase) -> Message {
             "there is a plan, and nothing has been run yet",
             "Say `go` from the old account to run the plan, or `plan` to see it again.",
         ),
-        Phase::Running => (
-            "the plan is being run",
-            "`status` tells how far it is; `pause` and `cancel` stop it.",
-        ),
-        Phase::Paused(_) => ("the migration is paused", "Say `resume` to go on, or `cancel` to end it."),
+        Phase::Running => {
+            ("the plan is being run", "`status` tells how far it is; `pause` and `cancel` stop it.")
+        }
+        Phase::Paused(_) => {
+            ("the migration is paused", "Say `resume` to go on, or `cancel` to end it.")
+        }
         Phase::Failed(_) => (
             "an account could not be read",
             "Say `plan` to try again, or `login` if my access to it was lost.",
@@ -120,17 +123,21 @@ fn wrong_phase(phase: &Phase) -> Message {
             "the migration is finished",
             "`report` tells what was done; `retry` tries again what failed.",
         ),
-        Phase::Cancelled(Ending::Declined) => {
-            ("the new account said no, and the migration has ended", "To ask again, say `start @new:server` from the old account.")
-        }
-        Phase::Cancelled(Ending::Expired) => {
-            ("the new account did not answer in time, and the migration has ended", "To ask again, say `start @new:server` from the old account.")
-        }
-        Phase::Cancelled(Ending::CancelledBy(_)) => {
-            ("the migration was cancelled", "`report` tells what was done. To begin again, say `start @new:server` from the old account.")
-        }
+        Phase::Cancelled(Ending::Declined) => (
+            "the new account said no, and the migration has ended",
+            "To ask again, say `start @new:server` from the old account.",
+        ),
+        Phase::Cancelled(Ending::Expired) => (
+            "the new account did not answer in time, and the migration has ended",
+            "To ask again, say `start @new:server` from the old account.",
+        ),
+        Phase::Cancelled(Ending::CancelledBy(_)) => (
+            "the migration was cancelled",
+            "`report` tells what was done. To begin again, say `start @new:server` from the old account.",
+        ),
     };
-    Message::new(line!("That is not possible now: {now}. Nothing was changed.", now = now)).and(next)
+    Message::new(line!("That is not possible now: {now}. Nothing was changed.", now = now))
+        .and(next)
 }
 
 fn login(error: &LoginError) -> Message {
@@ -184,7 +191,9 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
         Failure::Limited { retry_after: Some(wait) } => {
             line!("the server allows no more of that for {wait}", wait = super::value::about(*wait))
         }
-        Failure::Limited { retry_after: None } => "the server allows no more of that for now".into(),
+        Failure::Limited { retry_after: None } => {
+            "the server allows no more of that for now".into()
+        }
         Failure::Unreachable { host, fault } => {
             line!("I cannot reach {host}; {why}", host = host.clone(), why = fault_words(fault))
         }
