@@ -81,3 +81,39 @@ fn try_writing(dir: &Path) -> io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(true).open(&probe)?;
     fs::remove_file(probe)
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn storage_in(dir: &TempDir) -> Storage {
+        let path = dir.path().join("not/yet/made");
+        Storage { key_file: path.join("key"), path }
+    }
+
+    #[test]
+    fn checking_a_directory_that_is_not_made_yet_leaves_no_trace() {
+        let dir = TempDir::new().unwrap();
+        storage(&storage_in(&dir)).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_directory_is_named_with_its_key() {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("not"), "a directory").unwrap();
+        let wrong = storage(&storage_in(&dir)).unwrap_err();
+        assert!(wrong.starts_with("storage.path ") && wrong.contains("/not/yet/made "), "{wrong}");
+    }
+
+    #[test]
+    fn a_store_without_its_key_is_told() {
+        let dir = TempDir::new().unwrap();
+        let storage_keys = storage_in(&dir);
+        fs::create_dir_all(storage_keys.path.join("sled")).unwrap();
+        let wrong = storage(&storage_keys).unwrap_err();
+        assert!(wrong.starts_with("storage.key_file "), "{wrong}");
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! A [`Transport`] finds homeservers and carries requests. An [`Account`] is one account on one of
 //! them together with the right to act as it; what it asks of its homeserver goes through
-//! [`pacing`], which sends as fast as the homeserver allows and no faster.
+//! [`Pacing`], which sends as fast as the homeserver allows and no faster.
 
 mod account;
 mod calls;
@@ -19,3 +19,6 @@ pub use self::{
     pacing::{Action, Pacing, Wait, WaitReason},
     transport::{Timeouts, Transport, TransportError},
 };
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,12 @@
 //! is either on disk as a whole or not at all once [`Store::commit`] returns.
 
 use std::{
+    fmt,
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use matrix_sdk_store_encryption::StoreCipher;
@@ -34,8 +37,8 @@ pub struct Store {
     path: Arc<PathBuf>,
 }
 
-impl std::fmt::Debug for Store {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
     }
 }
@@ -55,11 +58,13 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let dir = path.join("sled");
         key::create_private_dir(path)?;
-        let db = sled::open(&dir).map_err(|error| StoreError::opening(&dir, error))?;
-        meta::check_schema_version(&db, &dir)?;
+        let is_new = !dir.join("db").exists();
+        let db = open_database(&dir)?;
+        meta::check_schema_version(&db, &dir, is_new || !key_file.exists())?;
         let cipher = meta::cipher(&db, &dir, key_file, rng)?;
         let matrix_key = meta::matrix_key(&db, &dir, &cipher, rng)?;
         db.flush().map_err(|error| StoreError::disk(&dir, error))?;
+        key::settle(key_file)?;
         Ok(Self {
             db,
             cipher: Arc::new(cipher),
@@ -146,16 +151,43 @@ impl Store {
     }
 }
 
+/// sled's own threads may hold the lock for a moment after a store was closed, so a database that
+/// is in use is tried for a second.
+fn open_database(dir: &Path) -> Result<sled::Db, StoreError> {
+    let mut tries = 20;
+    loop {
+        tries -= 1;
+        match sled::open(dir).map_err(|error| StoreError::opening(dir, error)) {
+            Err(StoreError::Locked { .. }) if tries > 0 => {
+                thread::sleep(Duration::from_millis(50));
+            }
+            result => return result,
+        }
+    }
+}
+
 fn raw_key(table: &str, key: &str) -> String {
     format!("{table}/{key}")
 }
 
 /// Records of one type, by key.
-#[derive(Clone, Debug)]
 pub struct Table<V> {
     store: Store,
     name: &'static str,
     values: PhantomData<fn() -> V>,
+}
+
+// Not derived, because that would want the same of `V`.
+impl<V> Clone for Table<V> {
+    fn clone(&self) -> Self {
+        self.store.table(self.name)
+    }
+}
+
+impl<V> fmt::Debug for Table<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Table").field(&self.name).finish()
+    }
 }
 
 impl<V: DeserializeOwned> Table<V> {
@@ -270,3 +302,6 @@ impl Batch {
         self.changes.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

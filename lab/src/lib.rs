@@ -6,6 +6,7 @@
 //! | [`lab`] | a folder, a certificate authority, and what is started with them |
 //! | [`homeserver`] | Synapse processes that federate with each other |
 //! | [`account`] | an account's own requests: making rooms, joining, looking at the outcome |
+//! | [`person`] | a person at a real client, who chats with the bot |
 //! | [`bot`] | the bot binary as a process that can be killed and started again |
 //! | [`install`] | Python programs, pinned and installed once |
 //! | [`wait`] | waiting for a condition |
@@ -19,6 +20,7 @@ mod guard;
 pub mod homeserver;
 pub mod install;
 pub mod lab;
+pub mod person;
 mod random;
 mod run;
 mod target;
@@ -29,6 +31,7 @@ pub use self::{
     bot::{Bot, BotOptions},
     homeserver::{Homeserver, Limits, Options},
     lab::{Lab, Pair, pair},
+    person::{Chat, Message, Person},
 };
 
 /// For requests to loopback. Keeps no connections, since they would belong to the runtime of the

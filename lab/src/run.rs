@@ -18,7 +18,7 @@ use crate::target;
 
 /// A run that ended without removing its folder (a test binary's shared lab always does: nothing
 /// is dropped at the end of a process) is swept by a later run, once it is this old.
-const KEPT_FOR: Duration = Duration::from_secs(60 * 60);
+const KEPT_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// Locked by the process that the run belongs to.
 const LOCK: &str = "lock";
@@ -117,4 +117,47 @@ fn is_abandoned(run: &Path) -> bool {
 #[expect(clippy::print_stderr, reason = "seen beside the failure that it belongs to")]
 fn say(line: &str) {
     eprintln!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn run(runs: &Path, name: &str, age: Duration) -> Result<File> {
+        fs::create_dir(runs.join(name))?;
+        let lock = File::create(runs.join(name).join(LOCK))?;
+        lock.lock()?;
+        #[expect(clippy::disallowed_methods, reason = "only a file's age can be set here")]
+        let now = SystemTime::now();
+        lock.set_modified(now - age)?;
+        Ok(lock)
+    }
+
+    #[test]
+    fn only_an_old_run_of_a_process_that_is_gone_is_swept() {
+        let runs = tempfile::tempdir().unwrap();
+        drop(run(runs.path(), "old", 2 * KEPT_FOR).unwrap());
+        drop(run(runs.path(), "young", KEPT_FOR / 2).unwrap());
+        let _alive = run(runs.path(), "alive", 2 * KEPT_FOR).unwrap();
+
+        sweep(runs.path()).unwrap();
+
+        assert!(!runs.path().join("old").exists());
+        assert!(runs.path().join("young").exists());
+        assert!(runs.path().join("alive").exists());
+    }
+
+    #[test]
+    fn a_folder_is_removed_with_its_run_unless_it_is_to_be_kept() {
+        let (one, other) = (Run::begin().unwrap(), Run::begin().unwrap());
+        let (gone, kept) = (one.path().to_owned(), other.path().to_owned());
+        other.keep();
+        drop((one, other));
+
+        assert!(!gone.exists());
+        assert!(kept.exists());
+        fs::remove_dir_all(kept).unwrap();
+    }
 }

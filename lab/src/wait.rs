@@ -32,6 +32,6 @@ where
 }
 
 #[expect(clippy::disallowed_methods, reason = "another process's state can only be polled")]
-async fn pause() {
+pub(crate) async fn pause() {
     time::sleep(PAUSE).await;
 }

@@ -193,11 +193,11 @@ fn causes<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error 
     std::iter::successors(error.source(), |error| (*error).source())
 }
 
-/// hyper-rustls hands a TLS error over inside an I/O error, whose `source` skips it.
+/// hyper-rustls hands a TLS error over inside I/O errors, whose `source` skips what is inside.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    error.downcast_ref::<rustls::Error>().or_else(|| {
-        error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
-    })
+    error
+        .downcast_ref::<rustls::Error>()
+        .or_else(|| tls_error(error.downcast_ref::<std::io::Error>()?.get_ref()?))
 }
 
 /// The [standard error response], with what some errors add.

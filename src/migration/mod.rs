@@ -17,6 +17,8 @@ mod report;
 mod run;
 mod step;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::{

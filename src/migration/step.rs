@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use ruma::{
-    OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId, UserId,
+    OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
+    UserId,
+    api::error::ErrorCode,
     events::{
         GlobalAccountDataEventType, StateEventType,
         room::member::MembershipState,
@@ -109,9 +111,9 @@ impl Step {
         match self {
             Self::Join { via } => stage.join(room, via).await,
             Self::AwaitJoin => stage.await_join(room).await,
-            Self::Invite => stage.invite(&stage.room_id(room)?).await,
-            Self::PowerLevel { level } => stage.raise(&stage.room_id(room)?, *level).await,
-            Self::Tags { tags } => stage.tag(&stage.room_id(room)?, tags).await,
+            Self::Invite => stage.invite(&stage.room_id(room).await?).await,
+            Self::PowerLevel { level } => stage.raise(&stage.room_id(room).await?, *level).await,
+            Self::Tags { tags } => stage.tag(&stage.room_id(room).await?, tags).await,
         }
     }
 }
@@ -152,18 +154,32 @@ pub(crate) struct Stage {
     /// Where the new account is invited or joined. Read when the run began, and kept up to date
     /// where somebody joins by hand.
     pub(crate) memberships: watch::Receiver<HashMap<OwnedRoomId, MembershipState>>,
-    /// The rooms behind aliases, once joined.
-    pub(crate) aliases: std::sync::Mutex<HashMap<OwnedRoomOrAliasId, OwnedRoomId>>,
 }
 
 impl Stage {
-    fn room_id(&self, room: &OwnedRoomOrAliasId) -> Result<OwnedRoomId, StepError> {
-        if let Ok(room_id) = OwnedRoomId::try_from(room.clone()) {
-            return Ok(room_id);
-        }
-        let aliases = self.aliases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // Steps that name a room by its alias come only after the join that resolved it.
-        aliases.get(room).cloned().ok_or(StepError::Stopped)
+    /// The room behind a name.
+    async fn room_id(&self, room: &OwnedRoomOrAliasId) -> Result<OwnedRoomId, StepError> {
+        let alias = match OwnedRoomId::try_from(room.clone()) {
+            Ok(room_id) => return Ok(room_id),
+            Err(_) => OwnedRoomAliasId::try_from(room.clone()),
+        };
+        let (account, side) = match (&self.new, &self.old) {
+            (Some(new), _) => (new, Side::New),
+            (None, Some(old)) => (old, Side::Old),
+            (None, None) => return Err(StepError::Stopped),
+        };
+        let resolved = match alias {
+            Ok(alias) => account
+                .resolve_alias(&alias)
+                .await
+                .map_err(|failure| StepError::of(side, failure))?
+                .map(|found| found.room_id),
+            Err(_) => None,
+        };
+        resolved.ok_or_else(|| {
+            let message = format!("there is no room {room}");
+            StepError::Failed(Failure::Refused { status: 404, code: ErrorCode::NotFound, message })
+        })
     }
 
     fn membership(&self, room: &RoomId) -> Option<MembershipState> {
@@ -201,17 +217,14 @@ impl Stage {
         {
             return Ok(StepResult::AlreadySo);
         }
-        let room_id = new
-            .join(room, via.to_vec())
+        new.join(room, via.to_vec())
             .await
-            .map_err(|failure| StepError::of(Side::New, failure))?;
-        let mut aliases = self.aliases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        aliases.insert(room.clone(), room_id);
-        Ok(StepResult::Done)
+            .map(|_room_id| StepResult::Done)
+            .map_err(|failure| StepError::of(Side::New, failure))
     }
 
     async fn await_join(&self, room: &OwnedRoomOrAliasId) -> Result<StepResult, StepError> {
-        let room_id = self.room_id(room)?;
+        let room_id = self.room_id(room).await?;
         let mut memberships = self.memberships.clone();
         memberships
             .wait_for(|known| known.get(&room_id) == Some(&MembershipState::Join))

@@ -253,7 +253,7 @@ impl Inner {
             .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
         let (sender, memberships) = watch::channel(memberships);
         let new_user = new_user.clone();
-        Ok((Stage { old, new, new_user, memberships, aliases: Default::default() }, sender))
+        Ok((Stage { old, new, new_user, memberships }, sender))
     }
 
     async fn finish(

@@ -19,9 +19,19 @@ pub(super) const META: &str = "meta";
 /// this one writes.
 pub(super) const SCHEMA_VERSION: u32 = 1;
 
-/// Refuses a store that was written by a newer Tern; writes the version into an empty one.
-pub(super) fn check_schema_version(db: &sled::Db, path: &Path) -> Result<(), StoreError> {
+/// Refuses a store that was written by a newer Tern; writes the version into an empty one, if it
+/// `may_be_empty`.
+pub(super) fn check_schema_version(
+    db: &sled::Db,
+    path: &Path,
+    may_be_empty: bool,
+) -> Result<(), StoreError> {
     let Some(found) = get(db, path, "schema_version")? else {
+        // sled does not complain of a file that it cannot read: it begins a new one.
+        if !may_be_empty {
+            let source = sled::Error::Corruption { at: None, bt: () };
+            return Err(StoreError::disk(path, source));
+        }
         let version = SCHEMA_VERSION.to_string();
         return put(db, path, "schema_version", version.as_bytes());
     };
@@ -41,15 +51,21 @@ pub(super) fn cipher(
     rng: &mut impl CryptoRng,
 ) -> Result<StoreCipher, StoreError> {
     let key = key::read(key_file)?;
-    match (get(db, path, "cipher")?, key) {
-        (Some(sealed), Some(key)) => StoreCipher::import_with_key(&key, &sealed)
-            .map_err(|error| cipher_error(path, key_file, error)),
-        (Some(_), None) => {
-            Err(StoreError::KeyMissing { key_file: key_file.to_owned(), path: path.to_owned() })
-        }
-        (None, Some(key)) => new_cipher(db, path, &key),
-        (None, None) => new_cipher(db, path, &key::create(key_file, rng)?),
-    }
+    let Some(sealed) = get(db, path, "cipher")? else {
+        let key = match key {
+            Some(key) => key,
+            None => key::create(key_file, rng)?,
+        };
+        return new_cipher(db, path, &key);
+    };
+    let key = match key {
+        Some(key) => key,
+        None => key::read_unsettled(key_file)?.ok_or_else(|| StoreError::KeyMissing {
+            key_file: key_file.to_owned(),
+            path: path.to_owned(),
+        })?,
+    };
+    StoreCipher::import_with_key(&key, &sealed).map_err(|error| cipher_error(path, key_file, error))
 }
 
 fn new_cipher(db: &sled::Db, path: &Path, key: &Key) -> Result<StoreCipher, StoreError> {

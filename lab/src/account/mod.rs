@@ -48,10 +48,10 @@ impl Account {
         device_id: OwnedDeviceId,
         access_token: String,
         password: &str,
-    ) -> Result<Self> {
+    ) -> Self {
         let (url, password) = (url.to_owned(), password.to_owned());
         let inner = Inner { url, user_id, device_id, access_token, password };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
     }
 
     /// Logs in once more, as another device of the same account.
@@ -59,13 +59,13 @@ impl Account {
         let user = UserIdentifier::Matrix(MatrixUserIdentifier::new(self.user_id().to_string()));
         let password = Password::new(user, self.password().to_owned());
         let session = self.send(login::Request::new(LoginInfo::Password(password))).await?;
-        Self::known(
+        Ok(Self::known(
             self.url(),
             session.user_id,
             session.device_id,
             session.access_token,
             self.password(),
-        )
+        ))
     }
 
     /// Base URL of its homeserver.

@@ -1,6 +1,6 @@
 //! What an account finds on its homeserver: the outcome of a migration, seen from outside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use ruma::{
@@ -11,7 +11,6 @@ use ruma::{
     },
     events::{
         StateEventType,
-        direct::DirectEventContent,
         room::{
             create::RoomCreateEventContent,
             member::MembershipState,
@@ -88,7 +87,7 @@ impl Account {
     }
 
     /// Its direct chats, by whom they are with (`m.direct`).
-    pub async fn direct(&self) -> Result<DirectEventContent> {
+    pub async fn direct(&self) -> Result<BTreeMap<OwnedUserId, BTreeSet<OwnedRoomId>>> {
         let direct = self.account_data("m.direct").await?;
         Ok(serde_json::from_value(direct.unwrap_or_else(|| json!({})))?)
     }

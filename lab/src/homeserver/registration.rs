@@ -55,12 +55,12 @@ impl Homeserver {
         let answer: Value = crate::http().post(&url).json(&request).send().await?.json().await?;
         let registered: Registered = serde_json::from_value(answer.clone())
             .with_context(|| format!("could not register {localpart}: {answer}"))?;
-        Account::known(
+        Ok(Account::known(
             self.url(),
             registered.user_id,
             registered.device_id,
             registered.access_token,
             password,
-        )
+        ))
     }
 }

@@ -1,6 +1,8 @@
 //! What to do for each room: a pure function of two surveys and the options.
 
 mod make;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,231 @@
+//! A person at a real client: logged in, syncing, encrypting, chatting.
+
+mod chat;
+mod message;
+mod timeline;
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use anyhow::Result;
+use matrix_sdk::{
+    Client, Room, RoomState,
+    config::{RequestConfig, SyncSettings},
+    encryption::EncryptionSettings,
+};
+use ruma::{
+    OwnedEventId, RoomId, UserId,
+    api::client::{
+        filter::{FilterDefinition, RoomEventFilter, RoomFilter},
+        sync::sync_events::v3::Filter,
+    },
+    events::room::{member::MembershipState, message::RoomMessageEventContent},
+};
+use tokio::{sync::watch, task::JoinHandle};
+
+use self::timeline::Timelines;
+pub use self::{
+    chat::Chat,
+    message::{Attachment, Message},
+};
+use crate::{Account, Homeserver, RoomSpec, wait};
+
+/// How long a sync waits for news.
+const POLL: Duration = Duration::from_secs(30);
+
+/// How long something may take that homeservers do within a second when all is well.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client session with end-to-end encryption and cross-signing that syncs in the background.
+///
+/// It is also the [`Account`] whose session it is. Clones are the same session. It belongs to the
+/// runtime that it was made on: make one for each test.
+#[derive(Clone, Debug)]
+pub struct Person {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    account: Account,
+    client: Client,
+    timelines: watch::Sender<Timelines>,
+    sync: JoinHandle<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.sync.abort();
+    }
+}
+
+impl Homeserver {
+    /// Makes an account and logs a person in to it.
+    pub async fn person(&self, localpart: &str) -> Result<Person> {
+        Person::log_in(&self.account(localpart).await?).await
+    }
+}
+
+impl Person {
+    /// Logs in to an account with its password, as a new device.
+    pub async fn log_in(account: &Account) -> Result<Self> {
+        let client = Client::builder()
+            .homeserver_url(account.url())
+            // A homeserver that was stopped and started again is not waited for a minute.
+            .request_config(RequestConfig::new().max_retry_time(Duration::from_secs(1)))
+            .with_encryption_settings(EncryptionSettings {
+                auto_enable_cross_signing: true,
+                ..EncryptionSettings::default()
+            })
+            .build()
+            .await?;
+        let session = client
+            .matrix_auth()
+            .login_username(account.user_id(), account.password())
+            .initial_device_display_name("lab")
+            .await?;
+        client.encryption().wait_for_e2ee_initialization_tasks().await;
+        let account = Account::known(
+            account.url(),
+            session.user_id,
+            session.device_id,
+            session.access_token,
+            account.password(),
+        );
+
+        let timelines = watch::Sender::default();
+        // Uploads the device's keys, so that others can write to it from now on.
+        let first = client.sync_once(settings().timeout(Duration::ZERO)).await?;
+        timeline::absorb(&client, &timelines, first).await;
+        let sync = tokio::spawn(sync(client.clone(), timelines.clone()));
+        Ok(Self { inner: Arc::new(Inner { account, client, timelines, sync }) })
+    }
+
+    /// The client itself.
+    pub fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    /// The session as one that sends plain requests.
+    pub fn account(&self) -> &Account {
+        &self.inner.account
+    }
+
+    /// Posts a text as a client does: encrypted where the room is.
+    pub async fn post(&self, room: &RoomId, text: &str) -> Result<OwnedEventId> {
+        let room = self.room(room).await?;
+        let content = RoomMessageEventContent::text_plain(text);
+        Ok(room.send(content).await?.response.event_id)
+    }
+
+    /// Begins a direct chat, and waits until the other has joined it.
+    pub async fn chat_with(&self, other: &UserId, encrypted: bool) -> Result<Chat> {
+        let spec = RoomSpec::direct(other);
+        let room = self.create_room(if encrypted { spec.encrypted() } else { spec }).await?;
+        self.chat_in(&room, other).await
+    }
+
+    /// Waits for an invitation to a direct chat, and accepts it.
+    pub async fn chat_from(&self, other: &UserId) -> Result<Chat> {
+        let room =
+            wait::until(&format!("{other} invites {}", self.user_id()), PATIENCE, || async {
+                for room in self.client().invited_rooms() {
+                    let invite = room.invite_details().await?;
+                    if invite.inviter_id == other && room.is_direct().await? {
+                        return Ok(Some(room));
+                    }
+                }
+                Ok(None)
+            })
+            .await?;
+        room.join().await?;
+        self.chat_in(room.room_id(), other).await
+    }
+
+    /// Goes on with a chat in a room that this person is in, and waits until the other is too.
+    pub async fn chat_in(&self, room: &RoomId, other: &UserId) -> Result<Chat> {
+        let room = self.room(room).await?;
+        wait::until(&format!("{other} joins {}", room.room_id()), PATIENCE, || async {
+            let member = room.get_member_no_sync(other).await?;
+            Ok(member.filter(|member| *member.membership() == MembershipState::Join).map(drop))
+        })
+        .await?;
+        Ok(Chat::new(self.clone(), room, other.to_owned()))
+    }
+
+    /// A room as the client sees it, once it knows that it has joined.
+    async fn room(&self, room: &RoomId) -> Result<Room> {
+        wait::until(&format!("{} syncs {room}", self.user_id()), PATIENCE, || async {
+            let room = self.client().get_room(room);
+            Ok(room.filter(|room| room.state() == RoomState::Joined))
+        })
+        .await
+    }
+
+    /// Everything said in a room since this person's client knows it, oldest first.
+    pub fn messages(&self, room: &RoomId) -> Vec<Message> {
+        message::messages(self.inner.timelines.borrow().get(room).map_or(&[], Vec::as_slice))
+    }
+}
+
+impl Deref for Person {
+    type Target = Account;
+
+    fn deref(&self) -> &Account {
+        &self.inner.account
+    }
+}
+
+async fn sync(client: Client, timelines: watch::Sender<Timelines>) {
+    loop {
+        match client.sync_once(settings().timeout(POLL)).await {
+            Ok(response) => timeline::absorb(&client, &timelines, response).await,
+            Err(error) => {
+                tracing::debug!(%error, "the homeserver is away");
+                wait::pause().await;
+            }
+        }
+    }
+}
+
+/// As much timeline at once as Synapse gives, so that gaps are rare.
+fn settings() -> SyncSettings {
+    let mut timeline = RoomEventFilter::default();
+    timeline.limit = Some(100_u32.into());
+    let mut room = RoomFilter::default();
+    room.timeline = timeline;
+    let mut filter = FilterDefinition::default();
+    filter.room = room;
+    SyncSettings::new().filter(Filter::FilterDefinition(filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pair;
+
+    #[tokio::test]
+    async fn nothing_is_lost_when_more_is_said_than_one_sync_holds() {
+        let pair = pair().await.unwrap();
+        let gina = pair.old.person("gina").await.unwrap();
+        let hugo = pair.old.account("hugo").await.unwrap();
+        let spec = RoomSpec::private("Busy").invite(hugo.user_id());
+        let room = gina.create_room(spec).await.unwrap();
+        hugo.join(&room).await.unwrap();
+        let chat = gina.chat_in(&room, hugo.user_id()).await.unwrap();
+
+        gina.inner.sync.abort();
+        for number in 0..250 {
+            hugo.message(&room, &format!("number {number}.")).await.unwrap();
+        }
+        let Inner { client, timelines, .. } = &*gina.inner;
+        // Another timeout than that of the sync that was broken off: Synapse would answer the same
+        // request with what it had for that one.
+        let response = client.sync_once(settings().timeout(Duration::ZERO)).await.unwrap();
+        assert!(response.rooms.joined[&room].timeline.limited);
+        timeline::absorb(client, timelines, response).await;
+
+        let heard: Vec<_> = chat.messages().into_iter().map(|message| message.body).collect();
+        let said: Vec<_> = (0..250).map(|number| format!("number {number}.")).collect();
+        assert_eq!(heard, said);
+    }
+}

@@ -1,0 +1,54 @@
+//! Faults. A fake stands in for a homeserver here only because a real one cannot be told to fail
+//! in a certain way; how real ones behave is tested with real ones, end to end.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use rand::{SeedableRng as _, rngs::StdRng};
+use ruma::{RoomId, UserId, owned_user_id, room_id, user_id};
+
+use self::fake::Fake;
+use super::*;
+use crate::{clock::HeldClock, secret::Secret};
+
+mod discovery;
+mod failures;
+mod fake;
+mod pacing;
+mod requests;
+
+fn arctic() -> &'static RoomId {
+    room_id!("!arctic:example.org")
+}
+
+fn sooty() -> &'static RoomId {
+    room_id!("!sooty:example.org")
+}
+
+fn bob() -> &'static UserId {
+    user_id!("@bob:example.org")
+}
+
+/// Never moves unless told, so that a test that waits for real would hang.
+fn clock() -> Arc<HeldClock> {
+    HeldClock::new(Timestamp::UNIX_EPOCH)
+}
+
+fn transport(clock: &Arc<HeldClock>) -> Transport {
+    let timeouts = Timeouts {
+        connect: Duration::from_secs(5),
+        request: Duration::from_millis(500),
+        long_request: Duration::from_secs(5),
+    };
+    Transport::new(clock.clone(), StdRng::seed_from_u64(1), BTreeMap::new(), timeouts).unwrap()
+}
+
+async fn account(transport: &Transport, fake: &Fake) -> Account {
+    account_with(transport, fake, "syt_token").await
+}
+
+async fn account_with(transport: &Transport, fake: &Fake, token: &str) -> Account {
+    let server = transport.server_at(fake.url()).await.unwrap();
+    let auth = Auth::Token(Secret::from(token));
+    Account::new(transport.clone(), server, owned_user_id!("@alice:example.org"), auth)
+}

@@ -1,0 +1,272 @@
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    fake::{error, limited, ok},
+    *,
+};
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Lets the next one that sleeps wake; tells how long it would have slept.
+async fn pass_the_next_wait(clock: &HeldClock) -> Duration {
+    let wait = clock.asleep(1).await;
+    clock.advance(wait);
+    wait
+}
+
+fn invite(
+    room: &'static RoomId,
+    account: &Account,
+) -> tokio::task::JoinHandle<Result<(), Failure>> {
+    let account = account.clone();
+    tokio::spawn(async move { account.invite(room, bob()).await })
+}
+
+fn join(room: &'static RoomId, account: &Account) -> tokio::task::JoinHandle<Result<(), Failure>> {
+    let account = account.clone();
+    tokio::spawn(async move { account.join(room.into(), vec![]).await.map(drop) })
+}
+
+#[tokio::test]
+async fn a_limit_is_waited_out_for_as_long_as_the_homeserver_says() {
+    let fake = Fake::start(|_, before| if before == 0 { limited(7500) } else { ok() }).await;
+    let clock = clock();
+    let transport = transport(&clock);
+    let account = account(&transport, &fake).await;
+    let joining = join(arctic(), &account);
+
+    assert_eq!(clock.asleep(1).await, Duration::from_millis(7500));
+    let waits = transport.pacing().waits();
+    assert_eq!(waits.len(), 1);
+    assert_eq!((waits[0].action, waits[0].reason), (Action::Join, WaitReason::RateLimit));
+    assert_eq!(waits[0].until, Timestamp::UNIX_EPOCH + Duration::from_millis(7500));
+    assert_eq!(fake.calls().len(), 1);
+
+    pass_the_next_wait(&clock).await;
+    joining.await.unwrap().unwrap();
+    assert_eq!(fake.calls().len(), 2);
+    assert!(transport.pacing().waits().is_empty());
+}
+
+#[tokio::test]
+async fn the_header_tells_the_wait_where_the_body_does_not_and_else_it_is_five_seconds() {
+    let fake = Fake::start(|_, before| {
+        let mut answer = error(429, "M_LIMIT_EXCEEDED", "Too many");
+        match before {
+            0 => drop(answer.headers_mut().insert("retry-after", "3".parse().unwrap())),
+            1 => {}
+            _ => return ok(),
+        }
+        answer
+    })
+    .await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let joining = join(arctic(), &account);
+    assert_eq!(pass_the_next_wait(&clock).await, seconds(3));
+    assert_eq!(pass_the_next_wait(&clock).await, seconds(5));
+    joining.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_limited_goes_first_again() {
+    let fake = Fake::start(|call, before| match (call, before) {
+        ("POST join/!arctic:example.org", 0 | 1) => limited(1000),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let first = join(arctic(), &account);
+    clock.asleep(1).await;
+    let second = join(sooty(), &account);
+    pass_the_next_wait(&clock).await;
+    pass_the_next_wait(&clock).await;
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    let (first, second) = ("POST join/!arctic:example.org", "POST join/!sooty:example.org");
+    assert_eq!(fake.calls(), [first, first, first, second]);
+}
+
+#[tokio::test]
+async fn a_wait_holds_up_no_other_action_and_no_other_account() {
+    let fake = Fake::start(|call, _| match call {
+        "POST join/!arctic:example.org" => limited(60_000),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let transport = transport(&clock);
+    let alice = account(&transport, &fake).await;
+    let joining = join(arctic(), &alice);
+    clock.asleep(1).await;
+
+    invite(sooty(), &alice).await.unwrap().unwrap();
+    let auth = Auth::Token(Secret::from("syt_carol"));
+    let carol = owned_user_id!("@carol:example.org");
+    let carol = Account::new(transport.clone(), alice.server().clone(), carol, auth);
+    join(sooty(), &carol).await.unwrap().unwrap();
+    assert!(!joining.is_finished());
+    joining.abort();
+}
+
+#[tokio::test]
+async fn an_invite_that_the_invited_server_limits_waits_with_growing_pauses() {
+    let fake = Fake::start(|call, before| match (call, before) {
+        ("POST rooms/!arctic:example.org/invite", 0..9) => {
+            error(502, "M_UNKNOWN", "Can't connect to server example.com")
+        }
+        ("POST rooms/!sooty:example.org/invite", 0) => error(504, "M_UNKNOWN", "Can't connect"),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let transport = transport(&clock);
+    let account = account(&transport, &fake).await;
+    let inviting = invite(arctic(), &account);
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        clock.asleep(1).await;
+        assert_eq!(transport.pacing().waits()[0].reason, WaitReason::InviteeServer);
+        pauses.push(pass_the_next_wait(&clock).await.as_secs());
+    }
+    assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+    inviting.await.unwrap().unwrap();
+
+    // The limit is still there, so the next pause does not begin from the start.
+    let inviting = invite(sooty(), &account);
+    assert_eq!(pass_the_next_wait(&clock).await, seconds(160));
+    inviting.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_invite_that_never_passes_fails_in_the_end() {
+    let fake = Fake::start(|_, _| error(502, "M_UNKNOWN", "Can't connect")).await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let inviting = invite(arctic(), &account);
+    let failure = loop {
+        if inviting.is_finished() {
+            break inviting.await.unwrap().unwrap_err();
+        }
+        tokio::select! {
+            _ = pass_the_next_wait(&clock) => {}
+            () = tokio::task::yield_now() => {}
+        }
+    };
+    assert!(matches!(failure, Failure::Faulty { status: 502, .. }), "{failure}");
+}
+
+#[tokio::test]
+async fn other_faults_are_retried_a_few_times() {
+    let fake = Fake::start(|_, _| error(500, "M_UNKNOWN", "Internal server error")).await;
+    let clock = clock();
+    let transport = transport(&clock);
+    let account = account(&transport, &fake).await;
+    let joining = join(arctic(), &account);
+    let mut pauses = Vec::new();
+    for _ in 0..4 {
+        clock.asleep(1).await;
+        assert_eq!(transport.pacing().waits()[0].reason, WaitReason::Retry);
+        pauses.push(pass_the_next_wait(&clock).await);
+    }
+    assert!(
+        pauses.is_sorted() && pauses[0] >= seconds(2) && pauses[3] >= seconds(54),
+        "{pauses:?}"
+    );
+    let failure = joining.await.unwrap().unwrap_err();
+    assert!(matches!(failure, Failure::Faulty { status: 500, .. }), "{failure}");
+    assert_eq!(fake.calls().len(), 5);
+}
+
+#[tokio::test]
+async fn a_retry_does_not_hold_up_the_lane() {
+    let fake = Fake::start(|call, before| match (call, before) {
+        ("POST join/!arctic:example.org", 0) => error(500, "M_UNKNOWN", "Internal server error"),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let first = join(arctic(), &account);
+    clock.asleep(1).await;
+    join(sooty(), &account).await.unwrap().unwrap();
+    pass_the_next_wait(&clock).await;
+    first.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_sent_again() {
+    let fake = Fake::start(|_, _| error(403, "M_FORBIDDEN", "You are banned")).await;
+    let account = account(&transport(&clock()), &fake).await;
+    join(arctic(), &account).await.unwrap().unwrap_err();
+    assert_eq!(fake.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn stopping_ends_waits_and_leaves_the_lane_to_others() {
+    let fake = Fake::start(|call, _| match call {
+        "POST join/!arctic:example.org" => limited(60_000),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let transport = transport(&clock);
+    let account = account(&transport, &fake).await;
+    let stop = CancellationToken::new();
+    let first = join(arctic(), &account.clone().until(stop.clone()));
+    clock.asleep(1).await;
+    let behind = join(sooty(), &account.clone().until(stop.clone()));
+    let other = join(sooty(), &account);
+    stop.cancel();
+    assert_eq!(first.await.unwrap(), Err(Failure::Stopped));
+    assert_eq!(behind.await.unwrap(), Err(Failure::Stopped));
+    pass_the_next_wait(&clock).await;
+    other.await.unwrap().unwrap();
+    assert_eq!(join(arctic(), &account.until(stop)).await.unwrap(), Err(Failure::Stopped));
+}
+
+#[tokio::test]
+async fn stopping_does_not_drop_a_request_that_is_on_its_way() {
+    let stop = CancellationToken::new();
+    let fake = Fake::start({
+        let stop = stop.clone();
+        move |_, _| {
+            stop.cancel();
+            ok()
+        }
+    })
+    .await;
+    let account = account(&transport(&clock()), &fake).await;
+    join(arctic(), &account.until(stop)).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_four_are_on_their_way_at_a_time() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let clock = clock();
+    let pacing = Arc::new(Pacing::new(clock, StdRng::seed_from_u64(1)));
+    let requests: Vec<_> = (0..40)
+        .map(|_| {
+            let (pacing, now, most) = (pacing.clone(), now.clone(), most.clone());
+            tokio::spawn(async move {
+                let stop = CancellationToken::new();
+                pacing
+                    .run(bob(), Action::Join, &stop, || async {
+                        most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                        tokio::task::yield_now().await;
+                        now.fetch_sub(1, SeqCst);
+                        Ok(())
+                    })
+                    .await
+            })
+        })
+        .collect();
+    for request in requests {
+        request.await.unwrap().unwrap();
+    }
+    assert!((1..=4).contains(&most.load(SeqCst)), "{most:?}");
+}

@@ -1,0 +1,121 @@
+use ruma::{
+    device_id,
+    events::{
+        GlobalAccountDataEventType, StateEventType,
+        room::member::MembershipState,
+        tag::{TagInfo, TagName},
+    },
+    owned_server_name,
+};
+use serde_json::{Value, json};
+
+use super::{
+    fake::{Seen, error, json, ok},
+    *,
+};
+
+async fn sent_by<F: Future>(act: impl FnOnce(Account) -> F) -> Seen {
+    let fake = Fake::start(|_, _| ok()).await;
+    let account = account(&transport(&clock()), &fake).await;
+    act(account).await;
+    let [seen] = <[Seen; 1]>::try_from(fake.seen()).expect("one request was sent");
+    seen
+}
+
+#[tokio::test]
+async fn a_request_carries_the_token_in_its_header_only() {
+    let seen = sent_by(async |account| account.join(arctic().into(), vec![]).await.unwrap()).await;
+    assert_eq!(seen.headers["authorization"], "Bearer syt_token");
+    assert_eq!(seen.query, "");
+}
+
+#[tokio::test]
+async fn a_join_names_the_servers_to_ask() {
+    let via = vec![owned_server_name!("one.org"), owned_server_name!("two.org")];
+    let seen = sent_by(async |account| account.join(arctic().into(), via).await.unwrap()).await;
+    assert_eq!(seen.call, "POST join/!arctic:example.org");
+    assert_eq!(seen.query, "via=one.org&via=two.org");
+}
+
+#[tokio::test]
+async fn an_invite_names_the_invited() {
+    let seen = sent_by(async |account| account.invite(arctic(), bob()).await.unwrap()).await;
+    assert_eq!(seen.call, "POST rooms/!arctic:example.org/invite");
+    assert_eq!(seen.body, json!({ "user_id": "@bob:example.org" }));
+}
+
+#[tokio::test]
+async fn a_tag_keeps_its_order() {
+    let mut info = TagInfo::new();
+    info.order = Some(0.25);
+    let seen = sent_by(async |account| {
+        account.set_tag(arctic(), &TagName::Favorite, info).await.unwrap();
+    })
+    .await;
+    assert_eq!(seen.call, "PUT user/@alice:example.org/rooms/!arctic:example.org/tags/m.favourite");
+    assert_eq!(seen.body, json!({ "order": 0.25 }));
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_none() {
+    let fake = Fake::start(|_, _| error(404, "M_NOT_FOUND", "Not found")).await;
+    let account = account(&transport(&clock()), &fake).await;
+    let direct = GlobalAccountDataEventType::Direct;
+    assert_eq!(account.account_data(direct).await, Ok(None));
+    assert!(account.member(arctic(), bob()).await.unwrap().is_none());
+    assert_eq!(account.resolve_alias(ruma::room_alias_id!("#a:example.org")).await, Ok(None));
+}
+
+#[tokio::test]
+async fn state_that_is_read_and_written_keeps_fields_that_tern_does_not_know() {
+    let levels = json!({ "users": { "@bob:example.org": 50 }, "org.example.unknown": [1, null] });
+    let fake = Fake::start({
+        let levels = levels.clone();
+        move |call, _| if call.starts_with("GET") { json(200, &levels) } else { ok() }
+    })
+    .await;
+    let account = account(&transport(&clock()), &fake).await;
+    let read = account.state(arctic(), StateEventType::RoomPowerLevels, "").await.unwrap().unwrap();
+    account.set_state(arctic(), StateEventType::RoomPowerLevels, "", &read).await.unwrap();
+    let written = &fake.seen()[1];
+    assert_eq!(written.call, "PUT rooms/!arctic:example.org/state/m.room.power_levels/");
+    assert_eq!(written.body, levels);
+}
+
+#[tokio::test]
+async fn a_membership_is_read() {
+    let fake = Fake::start(|_, _| json(200, &json!({ "membership": "invite" }))).await;
+    let account = account(&transport(&clock()), &fake).await;
+    let member = account.member(arctic(), bob()).await.unwrap().unwrap();
+    assert_eq!(member.membership, MembershipState::Invite);
+}
+
+#[tokio::test]
+async fn logging_out_a_session_that_is_gone_is_no_failure() {
+    let fake = Fake::start(|_, _| error(401, "M_UNKNOWN_TOKEN", "Invalid")).await;
+    let account = account(&transport(&clock()), &fake).await;
+    assert_eq!(account.logout().await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_login_is_sent_once_without_any_token_and_shows_no_secret() {
+    let fake = Fake::start(|_, _| {
+        let body = json!({ "user_id": "@bob:example.org", "device_id": "TERN", "access_token": "syt_new" });
+        json(200, &body)
+    })
+    .await;
+    let transport = transport(&clock());
+    let server = transport.server_at(fake.url()).await.unwrap();
+    let password = Secret::from("hunter2");
+    let login = transport
+        .login_password(&server, bob(), &password, device_id!("TERN"), "Tern")
+        .await
+        .unwrap();
+    assert_eq!(login.user_id, bob());
+    assert!(!format!("{login:?}").contains("syt_new"));
+    let seen = &fake.seen()[0];
+    assert!(!seen.headers.contains_key("authorization"));
+    assert_eq!(seen.body["identifier"]["user"], "@bob:example.org");
+    assert_eq!(seen.body["password"], "hunter2");
+    assert_eq!(seen.body["refresh_token"], Value::Null);
+}

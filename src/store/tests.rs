@@ -1,0 +1,309 @@
+use std::{fs, path::PathBuf};
+
+use rand::{SeedableRng as _, rngs::StdRng};
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::*;
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Bird {
+    wingspan: u32,
+}
+
+fn open(dir: &TempDir) -> Result<Store, StoreError> {
+    open_with(dir, "key")
+}
+
+fn open_with(dir: &TempDir, key_file: &str) -> Result<Store, StoreError> {
+    let path = dir.path().join("data");
+    Store::open(&path, &path.join(key_file), &mut StdRng::seed_from_u64(1))
+}
+
+fn error(result: Result<Store, StoreError>, dir: &TempDir) -> String {
+    let error = result.expect_err("the store cannot be opened").to_string();
+    error.replace(dir.path().to_str().unwrap(), "DIR")
+}
+
+async fn put(store: &Store, key: &str, wingspan: u32) {
+    let mut batch = Batch::new();
+    batch.put(&store.table("birds"), key, &Bird { wingspan }).unwrap();
+    store.commit(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_opening_again() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    put(&store, "arctic", 75).await;
+    let mut batch = Batch::new();
+    batch.put_secret("token", &Secret::from("syt_arctic"));
+    store.commit(batch).await.unwrap();
+    let matrix_key = *store.matrix_key();
+    drop(store);
+
+    let store = open(&dir).unwrap();
+    let birds = store.table::<Bird>("birds");
+    assert_eq!(birds.get("arctic").unwrap(), Some(Bird { wingspan: 75 }));
+    assert!(birds.contains("arctic").unwrap());
+    assert_eq!(store.secret("token").unwrap().unwrap().expose_secret(), "syt_arctic");
+    assert_eq!(*store.matrix_key(), matrix_key);
+}
+
+#[tokio::test]
+async fn a_table_lists_its_own_records_sorted_by_key() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    put(&store, "sooty", 90).await;
+    put(&store, "arctic", 75).await;
+    let mut batch = Batch::new();
+    batch.put(&store.table("birds_of_prey"), "kite", &Bird { wingspan: 170 }).unwrap();
+    store.commit(batch).await.unwrap();
+
+    let keys: Vec<_> =
+        store.table::<Bird>("birds").iter().map(|record| record.unwrap().0).collect();
+    assert_eq!(keys, ["arctic", "sooty"]);
+}
+
+#[tokio::test]
+async fn what_is_removed_is_gone() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let birds = store.table::<Bird>("birds");
+    put(&store, "arctic", 75).await;
+    let mut batch = Batch::new();
+    batch.put_secret("token", &Secret::from("syt_arctic"));
+    store.commit(batch).await.unwrap();
+
+    let mut batch = Batch::new();
+    batch.remove(&birds, "arctic");
+    batch.remove_secret("token");
+    store.commit(batch).await.unwrap();
+    assert!(!birds.contains("arctic").unwrap());
+    assert!(store.secret("token").unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_batch_that_is_not_committed_leaves_no_trace() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let birds = store.table::<Bird>("birds");
+    let mut batch = Batch::new();
+    batch.put(&birds, "arctic", &Bird { wingspan: 75 }).unwrap();
+    batch.put_secret("token", &Secret::from("syt_arctic"));
+    drop(batch);
+    assert!(!birds.contains("arctic").unwrap());
+    assert!(store.secret("token").unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_seen_as_a_whole_or_not_at_all() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let birds = store.table::<Bird>("birds");
+    put(&store, "count", 0).await;
+    let writer = tokio::spawn({
+        let (store, birds) = (store.clone(), birds.clone());
+        async move {
+            for wingspan in 1..200 {
+                let mut batch = Batch::new();
+                for key in ["a", "b"] {
+                    batch.put(&birds, key, &Bird { wingspan }).unwrap();
+                }
+                store.commit(batch).await.unwrap();
+            }
+        }
+    });
+    while !writer.is_finished() {
+        tokio::task::yield_now().await;
+        // "b" is read last, so it is never behind "a" unless a batch was torn.
+        let a = birds.get("a").unwrap().map_or(0, |bird| bird.wingspan);
+        let b = birds.get("b").unwrap().map_or(0, |bird| bird.wingspan);
+        assert!(b >= a, "{a} was seen before {b}");
+    }
+    writer.await.unwrap();
+}
+
+#[test]
+fn ids_go_on_where_they_stopped() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    assert_eq!((store.next_id().unwrap(), store.next_id().unwrap()), (1, 2));
+    drop(store);
+    assert_eq!(open(&dir).unwrap().next_id().unwrap(), 3);
+}
+
+#[tokio::test]
+async fn no_file_on_disk_holds_a_secret_in_plain() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let mut batch = Batch::new();
+    batch.put_secret("session", &Secret::from("syt_do_not_find_me"));
+    store.commit(batch).await.unwrap();
+    let matrix_key = *store.matrix_key();
+    drop(store);
+    let files = files_below(dir.path());
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let bytes = fs::read(&file).unwrap();
+        let holds = |secret: &[u8]| bytes.windows(secret.len()).any(|window| window == secret);
+        assert!(!holds(b"syt_do_not_find_me") && !holds(&matrix_key), "{file:?}");
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn the_key_file_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = TempDir::new().unwrap();
+    drop(open(&dir).unwrap());
+    let metadata = fs::metadata(dir.path().join("data/key")).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    assert_eq!(metadata.len(), 32);
+}
+
+#[test]
+fn a_second_bot_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let _first = open(&dir).unwrap();
+    insta::assert_snapshot!(error(open(&dir), &dir), @"DIR/data/sled is in use: another Tern runs on this storage.path");
+}
+
+#[test]
+fn a_wrong_key_is_refused() {
+    let dir = TempDir::new().unwrap();
+    drop(open(&dir).unwrap());
+    fs::write(dir.path().join("data/other"), [7; 32]).unwrap();
+    insta::assert_snapshot!(error(open_with(&dir, "other"), &dir), @"the key in DIR/data/other is not the one that the store in DIR/data/sled was made with");
+    fs::write(dir.path().join("data/other"), "too short").unwrap();
+    insta::assert_snapshot!(error(open_with(&dir, "other"), &dir), @"DIR/data/other is not a key file: it has 9 bytes instead of 32");
+}
+
+#[test]
+fn a_store_whose_key_is_missing_is_refused_and_no_new_key_is_made() {
+    let dir = TempDir::new().unwrap();
+    drop(open(&dir).unwrap());
+    insta::assert_snapshot!(error(open_with(&dir, "gone"), &dir), @"the key file DIR/data/gone is missing, and the store in DIR/data/sled cannot be read without it: bring the file back, or point storage.path to an empty directory to begin anew");
+    assert!(!dir.path().join("data/gone").exists());
+}
+
+#[test]
+fn a_first_start_that_was_interrupted_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let (key, new_key) = (dir.path().join("data/key"), dir.path().join("data/key.new"));
+    // Before the key was on disk as a whole.
+    fs::create_dir(dir.path().join("data")).unwrap();
+    fs::write(&new_key, "torn").unwrap();
+    let matrix_key = *open(&dir).unwrap().matrix_key();
+    assert!(key.exists() && !new_key.exists());
+    // After the store was on disk.
+    fs::rename(&key, &new_key).unwrap();
+    assert_eq!(*open(&dir).unwrap().matrix_key(), matrix_key);
+    assert!(key.exists() && !new_key.exists());
+}
+
+#[test]
+fn a_key_that_is_there_already_is_used_for_a_new_store() {
+    let dir = TempDir::new().unwrap();
+    fs::create_dir(dir.path().join("data")).unwrap();
+    fs::write(dir.path().join("data/key"), [7; 32]).unwrap();
+    drop(open(&dir).unwrap());
+    assert_eq!(fs::read(dir.path().join("data/key")).unwrap(), [7; 32]);
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    store.db.insert("meta/schema_version", "7").unwrap();
+    drop(store);
+    insta::assert_snapshot!(error(open(&dir), &dir), @"the store in DIR/data/sled was written by a newer Tern (schema version 7, this one knows 1): start that newer Tern again");
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("data"), "a file").unwrap();
+    insta::assert_snapshot!(error(open(&dir), &dir), @"cannot create DIR/data: check storage.path, storage.key_file and their permissions");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o500)).unwrap();
+    if fs::write(data.join("probe"), "").is_ok() {
+        // The superuser may write everywhere.
+        return;
+    }
+    insta::assert_snapshot!(error(open(&dir), &dir), @"cannot write DIR/data/sled: check storage.path, storage.key_file and their permissions");
+}
+
+#[test]
+fn a_damaged_database_is_named() {
+    let dir = TempDir::new().unwrap();
+    drop(open(&dir).unwrap());
+    fs::write(dir.path().join("data/sled/db"), "nonsense").unwrap();
+    insta::assert_snapshot!(error(open(&dir), &dir), @"the store in DIR/data/sled is damaged: bring it back from a backup");
+}
+
+#[test]
+fn a_damaged_record_is_named_and_the_others_can_be_read() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    store.db.insert("birds/arctic", "nonsense").unwrap();
+    store.db.insert("birds/sooty", r#"{"wingspan":90}"#).unwrap();
+    let birds = store.table::<Bird>("birds");
+    let error = birds.get("arctic").unwrap_err().to_string();
+    assert!(error.starts_with("record birds/arctic in "), "{error}");
+    let readable: Vec<_> = birds.iter().filter_map(Result::ok).collect();
+    assert_eq!(readable, [("sooty".to_owned(), Bird { wingspan: 90 })]);
+}
+
+#[tokio::test]
+async fn a_secret_moved_to_another_key_is_damaged() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let mut batch = Batch::new();
+    batch.put_secret("mine", &Secret::from("syt_mine"));
+    store.commit(batch).await.unwrap();
+    let sealed = store.db.get("secret/mine").unwrap().unwrap();
+    store.db.insert("secret/yours", sealed).unwrap();
+    assert!(matches!(store.secret("yours"), Err(StoreError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn the_format_on_disk_is_this() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    store.next_id().unwrap();
+    put(&store, "arctic", 75).await;
+    let mut batch = Batch::new();
+    batch.put_secret("token", &Secret::from("syt_arctic"));
+    store.commit(batch).await.unwrap();
+    let records: Vec<_> = store
+        .db
+        .iter()
+        .map(|record| {
+            let (key, value) = record.unwrap();
+            let key = String::from_utf8(key.to_vec()).unwrap();
+            let sealed = ["meta/cipher", "meta/matrix_key", "secret/token"].contains(&key.as_str());
+            let value = if sealed { "(sealed)".into() } else { String::from_utf8_lossy(&value) };
+            format!("{key} = {value}")
+        })
+        .collect();
+    insta::assert_snapshot!(records.join("\n"), @r#"
+    birds/arctic = {"wingspan":75}
+    meta/cipher = (sealed)
+    meta/last_id = 1
+    meta/matrix_key = (sealed)
+    meta/schema_version = 1
+    secret/token = (sealed)
+    "#);
+}

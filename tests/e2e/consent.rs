@@ -1,0 +1,102 @@
+use lab::wait;
+use serde_json::json;
+
+use crate::scene::{Scene, is_in};
+
+#[tokio::test]
+async fn the_bot_writes_to_a_new_account_that_never_wrote_to_it() {
+    let scene = Scene::new("asked").await;
+    let old = scene.old.chat_with(scene.bot.user_id(), true).await.unwrap();
+    old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
+    old.hear_about("I am asking").await.unwrap();
+    let new = scene.new.chat_from(scene.bot.user_id()).await.unwrap();
+    let question = new.hear_about("wants to move to this account").await.unwrap();
+    assert!(question.encrypted, "the bot began the chat encrypted");
+    assert!(question.body.contains(scene.old.user_id().as_str()));
+    new.say(&format!("accept {}", scene.old.user_id())).await.unwrap();
+    old.hear_about("agreed").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_account_that_declines_ends_it() {
+    let scene = Scene::new("declined").await;
+    let room = scene.private_room("Stays").await;
+    let chats = scene.chats().await;
+    chats.old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
+    let question = chats.new.hear_about("wants to move to this account").await.unwrap();
+    chats.new.react(&question.event_id, "❌").await.unwrap();
+    chats.old.hear_about("said no").await.unwrap();
+    chats.new.hear_about("said no").await.unwrap();
+    chats.old.say("login none").await.unwrap();
+    chats.old.hear_about("no migration").await.unwrap();
+    assert!(!is_in(&scene.new, &room).await);
+}
+
+#[tokio::test]
+async fn a_question_that_nobody_answers_lapses() {
+    let settings = json!({ "consent": { "expires": "2s" } });
+    let scene = Scene::with_settings("expired", settings).await;
+    let chats = scene.chats().await;
+    chats.old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
+    chats.old.hear_about("did not answer in time").await.unwrap();
+    chats.new.say(&format!("accept {}", scene.old.user_id())).await.unwrap();
+    chats
+        .new
+        .hear_about("has not asked for this account, or the question has lapsed")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_accept() {
+    let scene = Scene::new("stranger").await;
+    let stranger = scene.pair.new.person("stranger-mallory").await.unwrap();
+    let chats = scene.chats().await;
+    let theirs = stranger.chat_with(scene.bot.user_id(), true).await.unwrap();
+    chats.old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
+    chats.old.hear_about("I am asking").await.unwrap();
+    theirs.say(&format!("accept {}", scene.old.user_id())).await.unwrap();
+    theirs.hear_about("has not asked for this account").await.unwrap();
+    chats.old.say("status").await.unwrap();
+    chats.old.hear_about("agree").await.unwrap();
+    let said: String = chats.old.messages().into_iter().map(|message| message.body).collect();
+    assert!(!said.contains("**agreed**") && !said.contains("login password"), "{said}");
+}
+
+#[tokio::test]
+async fn an_account_takes_part_in_one_migration_at_a_time() {
+    let scene = Scene::new("second").await;
+    let other = scene.pair.new.account("second-other").await.unwrap();
+    let chats = scene.consented().await;
+    chats.old.say(&format!("start {}", other.user_id())).await.unwrap();
+    chats.old.hear_about("in a migration already").await.unwrap();
+    chats.old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
+    chats.old.hear_about("has begun already").await.unwrap();
+    chats.new.say(&format!("start {}", other.user_id())).await.unwrap();
+    chats.new.hear_about("in a migration already").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_exist_is_told_of_with_the_reason() {
+    let scene = Scene::new("nobody").await;
+    let chats = scene.chats().await;
+    let nowhere = "@nobody:does-not-exist.invalid";
+    chats.old.say(&format!("start {nowhere}")).await.unwrap();
+    let answer = chats.old.hear_about("could not").await.unwrap();
+    assert!(answer.body.contains(nowhere), "{}", answer.body);
+    assert!(answer.body.contains("accept"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_new_account_that_refuses_the_chat_can_still_be_asked_in_its_own() {
+    let scene = Scene::new("refused").await;
+    let old = scene.old.chat_with(scene.bot.user_id(), true).await.unwrap();
+    old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
+    let invitation = wait::until("the bot invites", std::time::Duration::from_secs(30), || async {
+        Ok(scene.new.client().invited_rooms().pop())
+    });
+    scene.new.leave(invitation.await.unwrap().room_id()).await.unwrap();
+    let new = scene.new.chat_with(scene.bot.user_id(), true).await.unwrap();
+    new.say(&format!("accept {}", scene.old.user_id())).await.unwrap();
+    old.hear_about("agreed").await.unwrap();
+}

@@ -1,0 +1,16 @@
+//! People chat with the real bot through real clients, on two real homeservers that federate; the
+//! homeservers are asked for the outcome.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
+
+mod access;
+mod by_hand;
+mod consent;
+mod course;
+mod kill;
+mod limits;
+mod manner;
+mod scene;
+mod secrets;
+mod start;
+mod whole;

@@ -1,0 +1,106 @@
+//! What most tests begin with: a bot, two people, and their chats with it.
+
+use std::path::Path;
+
+use lab::{Account, Bot, BotOptions, Chat, Pair, Person, pair};
+use ruma::{OwnedRoomId, RoomId, UserId, events::room::power_levels::UserPowerLevel};
+use serde_json::{Value, json};
+
+/// A bot on the old server, and a person with an account on each.
+pub(crate) struct Scene<'a> {
+    pub(crate) pair: &'a Pair,
+    pub(crate) bot: Bot,
+    pub(crate) old: Person,
+    pub(crate) new: Person,
+}
+
+/// The chats of both accounts with the bot.
+pub(crate) struct Chats {
+    pub(crate) old: Chat,
+    pub(crate) new: Chat,
+}
+
+pub(crate) const TERN: &str = env!("CARGO_BIN_EXE_tern");
+
+impl Scene<'static> {
+    /// A scene of its own for the test `name`.
+    pub(crate) async fn new(name: &str) -> Self {
+        Self::with_settings(name, json!({})).await
+    }
+
+    /// With more of the bot's configuration.
+    pub(crate) async fn with_settings(name: &str, settings: Value) -> Self {
+        Self::on(pair().await.unwrap(), name, settings).await
+    }
+}
+
+impl<'a> Scene<'a> {
+    /// On homeservers of its own.
+    pub(crate) async fn on(pair: &'a Pair, name: &str, mut settings: Value) -> Self {
+        settings["access"] = json!({ "allow": ["@*:*"] });
+        let account = pair.old.account(&format!("{name}-tern")).await.unwrap();
+        let servers = [&pair.old, &pair.new];
+        let options =
+            BotOptions { settings, ..BotOptions::new(Path::new(TERN), &account, &servers) };
+        let bot = Bot::start(&pair.lab, options).await.unwrap();
+        Self {
+            pair,
+            bot,
+            old: pair.old.person(&format!("{name}-old")).await.unwrap(),
+            new: pair.new.person(&format!("{name}-new")).await.unwrap(),
+        }
+    }
+
+    /// Both accounts in encrypted chats with the bot, which each began itself.
+    pub(crate) async fn chats(&self) -> Chats {
+        let (old, new) = tokio::join!(
+            self.old.chat_with(self.bot.user_id(), true),
+            self.new.chat_with(self.bot.user_id(), true),
+        );
+        Chats { old: old.unwrap(), new: new.unwrap() }
+    }
+
+    /// Chats in which `start` and `accept` were said.
+    pub(crate) async fn consented(&self) -> Chats {
+        let chats = self.chats().await;
+        chats.old.say(&format!("!migrate start {}", self.new.user_id())).await.unwrap();
+        let question = chats.new.hear_about("wants to move to this account").await.unwrap();
+        chats.new.react(&question.event_id, "✅").await.unwrap();
+        chats.old.hear_about("agreed").await.unwrap();
+        chats
+    }
+
+    /// Chats in which both accounts also logged in with their passwords, and saw the plan.
+    pub(crate) async fn planned(&self) -> Chats {
+        let chats = self.consented().await;
+        log_in(&chats.old).await;
+        log_in(&chats.new).await;
+        chats.old.hear_about("`go`").await.unwrap();
+        chats
+    }
+
+    /// A private room of the old account.
+    pub(crate) async fn private_room(&self, name: &str) -> OwnedRoomId {
+        self.old.create_room(lab::RoomSpec::private(name)).await.unwrap()
+    }
+}
+
+/// Says `login password` with the account's own.
+pub(crate) async fn log_in(chat: &Chat) {
+    let password = chat.person().password();
+    chat.say(&format!("login password {password}")).await.unwrap();
+    chat.hear_about("can act as").await.unwrap();
+}
+
+/// Whether `account` is in `room`.
+pub(crate) async fn is_in(account: &Account, room: &RoomId) -> bool {
+    account.joined_rooms().await.unwrap().contains(room)
+}
+
+/// The power level of `user` in `room`, as `seen_by` sees it.
+pub(crate) async fn level(seen_by: &Account, room: &RoomId, user: &UserId) -> i64 {
+    match seen_by.power_level(room, user).await.unwrap() {
+        UserPowerLevel::Int(level) => level.into(),
+        other => panic!("{user} has {other:?}"),
+    }
+}
