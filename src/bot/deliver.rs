@@ -18,6 +18,7 @@ use super::{
     reach::{self, Reach, Reason},
     reactions,
     records::{ProgressMessage, Prompt},
+    report_files,
     talk::{Cause, Unsent},
     wording::{self, Facts, Message, SecretFate, Unasked},
 };
@@ -266,6 +267,13 @@ async fn deliver(
     for (part, message) in messages.iter().enumerate() {
         let sent = bot.talk.say(room, message, cause.transaction(part)).await?;
         first.get_or_insert(sent);
+    }
+    if let (Event::Finished, Some(report)) =
+        (&notice.event, bot.shared.migrations.current_report(migration.id).ok())
+    {
+        for file in report_files::all(&report) {
+            bot.talk.send_file(room, &file, cause.transaction(file.name)).await?;
+        }
     }
     let Some(event) = first else { return Ok(()) };
     match (&notice.event, reader) {

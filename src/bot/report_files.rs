@@ -24,11 +24,11 @@ impl std::fmt::Debug for File {
     }
 }
 
-/// `report.html` and `report.csv`.
+/// `report.csv` and `report.html`.
 pub(super) fn all(report: &Report) -> Vec<File> {
     vec![
-        File { name: "report.html", content_type: "text/html", content: html(report) },
         File { name: "report.csv", content_type: "text/csv", content: csv(report) },
+        File { name: "report.html", content_type: "text/html", content: html(report) },
     ]
 }
 

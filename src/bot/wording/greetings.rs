@@ -13,8 +13,8 @@ use super::{
 pub(crate) fn greeting(display_name: &str) -> Message {
     Message::new(line!(
         "Hello. I am {name}, a bot that moves a person from one Matrix account to another: their \
-         rooms, direct chats, room tags and rights.",
-        name = super::value::name(display_name)
+         rooms, direct chats, room tags and power levels.",
+        name = display_name.to_owned()
     ))
     .and(
         "Write to me from the account that you want to **leave**, and say `start @new:server`, \
@@ -90,7 +90,7 @@ pub(crate) fn asking_reason(old: &UserId) -> String {
 
 /// The topic of a room made for somebody who is in a migration already.
 pub(crate) fn talking_reason() -> String {
-    "News about the move of your Matrix account.".to_owned()
+    "News about the migration of your Matrix account.".to_owned()
 }
 
 /// Why the new account could not be asked.

@@ -40,14 +40,14 @@ pub(crate) mod texts {
     /// `accept`
     pub(crate) const ACCEPT: Help = Help {
         usage: "accept @old:server",
-        does: "agrees to the move; a ✅ on the question does the same",
+        does: "agrees to the migration; a ✅ on the question does the same",
         more: &["Say this from the **new** account, with the name of the account that asked."],
         example: "accept @alice:old.example",
     };
     /// `decline`
     pub(crate) const DECLINE: Help = Help {
         usage: "decline @old:server",
-        does: "refuses the move; a ❌ on the question does the same",
+        does: "refuses the migration; a ❌ on the question does the same",
         more: &["Say this from the account that was asked. The migration then ends."],
         example: "decline @alice:old.example",
     };
@@ -148,15 +148,15 @@ pub(crate) mod texts {
     pub(crate) const FORGET: Help = Help {
         usage: "forget",
         does: "logs my sessions out and deletes all that I stored about you",
-        more: &["A migration that is still going ends by it. What was done in rooms stays."],
+        more: &["A migration that is still going has to be ended first, with `cancel`. What was done in rooms stays."],
         example: "forget",
     };
 }
 
-/// All commands, in groups that follow a migration from start to end.
+/// All commands, in the order of a migration.
 pub(crate) fn list<'h>(helps: impl Iterator<Item = &'h Help>) -> Message {
-    let lines = helps
-        .map(|help| line!("`{usage}`: {does}", usage = help.usage, does = template(help.does)));
+    let lines =
+        helps.map(|help| line!("{usage}: {does}", usage = usage(help), does = Line::from(help.does)));
     Message::new("I move a person from one Matrix account to another. I understand:")
         .list(lines)
         .and("`help` with a command explains it, as in `help start`.")
@@ -165,17 +165,22 @@ pub(crate) fn list<'h>(helps: impl Iterator<Item = &'h Help>) -> Message {
 /// One command.
 pub(crate) fn for_command(help: &Help) -> Message {
     let told =
-        Message::new(line!("`{usage}` {does}.", usage = help.usage, does = template(help.does)));
-    let told = help.more.iter().fold(told, |told, more| told.and(template(more)));
+        Message::new(line!("{usage}: {does}.", usage = usage(help), does = Line::from(help.does)));
+    let told = help.more.iter().fold(told, |told, more| told.and(*more));
     told.and(line!("For example: `{example}`", example = help.example))
+}
+
+/// The ways to say a command.
+fn usage(help: &Help) -> Line {
+    help.usage
+        .split(", ")
+        .map(|usage| line!("`{usage}`", usage = usage))
+        .reduce(|before, usage| line!("{before}, {usage}", before = before, usage = usage))
+        .unwrap_or_default()
 }
 
 /// One row of the table of commands in Markdown.
 pub(crate) fn command_row(help: &Help, from: &str) -> String {
     let usage: Vec<_> = help.usage.split(", ").map(|usage| format!("`{usage}`")).collect();
     format!("| {} | {from} | {} |\n", usage.join(", "), help.does)
-}
-
-fn template(text: &str) -> Line {
-    Line::from(text)
 }

@@ -17,7 +17,7 @@ pub(crate) fn mistake(mistake: &Mistake<'_, Command>) -> Message {
         Mistake::UnknownCommand { word, nearest: Some(command) } => Message::new(line!(
             "I do not know {word}. Did you mean `{usage}`?",
             word = quote(word),
-            usage = command.help.usage
+            usage = likely(&command.help)
         ))
         .and("`help` lists what I understand."),
         Mistake::UnknownCommand { word, nearest: None } => Message::new(line!(
@@ -65,6 +65,12 @@ fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
     Message::new(what)
         .and(line!("For example: `{example}`", example = help.example))
         .and(line!("`help {command}` tells more.", command = word(help)))
+}
+
+/// The command as it is most likely meant: without what may be left out.
+fn likely(help: &Help) -> &'static str {
+    let first = help.usage.split(", ").next().unwrap_or(help.usage);
+    first.split(" [").next().unwrap_or(first)
 }
 
 /// The command word of a usage.

@@ -127,7 +127,7 @@ fn consent_question(facts: &Facts<'_>) -> Message {
     let old = &facts.migration.old.user_id;
     Message::new(line!("**{old} wants to move to this account.** Do you agree?", old = old))
         .and(
-            "If that is you: your rooms, direct chats, room tags and rights come to this account. \
+            "If that is you: your rooms, direct chats, room tags and power levels come to this account. \
              Nothing is taken away from it, and you see the plan before anything is changed.",
         )
         .and(line!(
@@ -143,7 +143,7 @@ fn consent_question(facts: &Facts<'_>) -> Message {
 fn consent_given(facts: &Facts<'_>) -> Message {
     let (new, reader) = (&facts.migration.new.user_id, facts.reader);
     let agreed = match reader {
-        Side::Old => line!("{new} **agreed** to the move.", new = new),
+        Side::Old => line!("{new} **agreed** to the migration.", new = new),
         Side::New => line!(
             "You **agreed** that {old} moves to this account.",
             old = &facts.migration.old.user_id
@@ -240,9 +240,9 @@ fn access_given(side: Side, facts: &Facts<'_>) -> Message {
             who = who
         ),
         (Access::None, Side::New) => line!(
-            "I will **not** act as {who}. So it is invited, and the invitations are accepted by \
-             hand.",
-            who = who
+            "I will **not** act as {who}. So it is invited, and {accepts} the invitations by hand.",
+            who = who,
+            accepts = if side == facts.reader { "you accept" } else { "accepts" }
         ),
         _ => line!("I **can act** as {who} now.", who = who),
     };

@@ -56,8 +56,8 @@ pub(crate) fn outdated_plan() -> Message {
 pub(super) fn going_on_by_itself(phase: &Phase, reader: Side) -> Line {
     match (phase, reader) {
         (Phase::Surveying, _) => line!(
-            "I am now looking at both accounts. The plan comes here in a moment; nothing is \
-             changed before you said `go`."
+            "I am now looking at both accounts. The plan comes here in a moment; until \
+             you have seen it, nothing is changed."
         ),
         (Phase::AwaitingGo, Side::Old) => line!("Say `plan` to see the plan, and `go` to run it."),
         (Phase::AwaitingGo, Side::New) => {
@@ -72,17 +72,18 @@ pub(super) fn going_on_by_itself(phase: &Phase, reader: Side) -> Line {
 }
 
 fn next(plan: &Plan, migration: &Migration, reader: Side) -> Line {
-    let done = plan.rooms.iter().all(|room| {
-        matches!(
-            room.route.kind(),
-            RouteKind::NeedsModerator | RouteKind::Unreachable | RouteKind::Skipped
-        )
-    });
+    let can_do_something = plan
+        .rooms
+        .iter()
+        .any(|room| matches!(room.route.kind(), RouteKind::Join | RouteKind::InviteAndJoin));
     match (reader, &migration.phase) {
         (_, phase) if *phase != Phase::AwaitingGo => going_on_by_itself(phase, reader),
-        (Side::Old, _) if done && !plan.rooms.is_empty() => line!(
-            "As it stands there is little that I can do. `rooms` tells why, room by room; `go` \
-             goes on all the same."
+        (Side::Old, _) if plan.rooms.is_empty() => {
+            line!("Say `go` to end the migration with a report, or `cancel` to end it without.")
+        }
+        (Side::Old, _) if !can_do_something => line!(
+            "As it stands there is little that I can do: `rooms` tells why, room by room. To go on \
+             all the same, tap ✅ or say `go`."
         ),
         (Side::Old, _) => line!(
             "Say `rooms` to see every room, and `skip` with a room's number to leave it out. To \
@@ -135,10 +136,15 @@ fn unreachable_line(plan: &Plan, number: usize) -> Line {
             None => reasons.push((reason, 1)),
         }
     }
-    let line = line!("{n}: the new account **cannot get in**.", n = rooms(number));
-    reasons.into_iter().fold(line, |line, (reason, n)| {
-        line.followed_by(&line!("In {n}: {why}.", n = rooms(n), why = super::reason_words(reason)))
-    })
+    let reasons = reasons.into_iter().map(|(reason, number)| {
+        line!("{why} ({number})", why = super::reason_words(reason), number = number)
+    });
+    let reasons = reasons.reduce(|before, why| line!("{before}, {why}", before = before, why = why));
+    line!(
+        "{n}: the new account **cannot get in**, since {reasons}.",
+        n = rooms(number),
+        reasons = reasons.unwrap_or_default()
+    )
 }
 
 /// What comes along with the rooms.
@@ -163,11 +169,12 @@ fn extras(plan: &Plan) -> Vec<Line> {
         ));
     }
     if tags > 0 {
-        lines.push(line!("{n} keep their tags, such as favorites.", n = rooms(tags)));
+        let keep = if tags == 1 { "keeps its tags" } else { "keep their tags" };
+        lines.push(line!("{n} {keep}, such as favorites.", n = rooms(tags), keep = keep));
     }
     if !creators.is_empty() {
         lines.push(line!(
-            "{n} created by the old account: the rights of a **creator** cannot be handed on, so \
+            "{n} created by the old account: what only a **creator** may do cannot be handed on, so \
              keep the old account for {named}.",
             n = rooms(creators.len()),
             named = named(creators.into_iter())

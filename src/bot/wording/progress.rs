@@ -45,10 +45,12 @@ pub(crate) fn progress(
 fn details(migration: &Migration, progress: &Progress, reader: Side) -> Vec<Line> {
     let mut lines = Vec::new();
     if progress.failed > 0 {
-        lines.push(line!(
-            "{n} failed; `retry` tries again once the rest is done.",
-            n = rooms(progress.failed)
-        ));
+        let failed = rooms(progress.failed);
+        lines.push(if migration.phase.is_over() {
+            line!("{failed} failed; `retry` tries again.", failed = failed)
+        } else {
+            line!("{failed} failed; `retry` tries again once the rest is done.", failed = failed)
+        });
     }
     if progress.by_hand > 0 {
         lines.push(by_hand_line(migration, progress.by_hand, reader));
@@ -119,7 +121,7 @@ pub(crate) fn status(
     now: Timestamp,
 ) -> Message {
     let head = Message::new(line!(
-        "The move from {old} to {new}:",
+        "The migration from {old} to {new}:",
         old = &migration.old.user_id,
         new = &migration.new.user_id
     ));
@@ -179,7 +181,7 @@ fn phase_lines(migration: &Migration, reader: Side, now: Timestamp) -> (Line, Li
         }
         Phase::Failed(reason) => (
             line!(
-                "It is **stuck**: an account could not be read, {reason}.",
+                "It is **stuck**: an account could not be read: {reason}.",
                 reason = failure_words(reason)
             ),
             line!("Say `plan` to try again, or `login` if my access to it was lost."),

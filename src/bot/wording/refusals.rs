@@ -141,47 +141,63 @@ fn wrong_phase(phase: &Phase) -> Message {
 }
 
 fn login(error: &LoginError) -> Message {
-    let again = "Then say `login` here again; `help login` tells the ways.";
     match error {
-        LoginError::Discovery(error) => Message::new(line!(
-            "I could not log in, because I cannot find this account's server: {why}",
-            why = discover_words(error)
-        ))
-        .and("I keep nothing of what you sent. Try again later with `login`; if it stays like this, tell the admin of this bot."),
+        LoginError::Discovery(error) => no_login(discover_words(error)).and(
+            "I keep nothing of what you sent. Try again later with `login`; if it stays like this, \
+             tell the admin of this bot.",
+        ),
         LoginError::NoPasswordFlow => Message::new(
             "This account's server takes no passwords from programs like me; people log in to it \
              through its website. I keep nothing of what you sent.",
         )
-        .and("Use an access token instead: say `login token` and the token. Element shows it under All settings → Help & About → Access Token. Or say `login none`."),
-        LoginError::Wrong(Failure::TokenGone { .. }) => Message::new(
-            "The server does not know this access token, or it was logged out. I cannot act as \
-             this account.",
-        )
-        .and(line!("Copy the token once more, as a whole. {again}", again = Line::from(again))),
-        LoginError::Wrong(failure @ Failure::Limited { .. }) => Message::new(line!(
-            "I could not log in: {why}.", why = failure_words(failure)
-        ))
-        .and("Wait a few minutes, and then say `login` here again."),
-        LoginError::Wrong(Failure::Deactivated) => Message::new(
-            "I could not log in: this account is deactivated.",
-        )
-        .and("Say `login none` to go on without access to it."),
-        LoginError::Wrong(failure) => Message::new(line!(
-            "The server did not accept that: {why}. I cannot act as this account.",
-            why = failure_words(failure)
-        ))
-        .and(line!("Check the password. {again}", again = Line::from(again))),
+        .and(
+            "Use an access token instead: say `login token` and the token. Element shows it under \
+             All settings → Help & About → Access Token. Or say `login none`.",
+        ),
         LoginError::SomebodyElse(other) => Message::new(line!(
             "That belongs to {other}, not to this account. I logged it out at once and did nothing \
              with it.",
             other = other
         ))
-        .and("Each account gives access for itself, in its own chat with me. Say `login` here with this account's own password or token."),
-        LoginError::Failed(failure) => Message::new(line!(
-            "I could not log in: {why}. I keep nothing of what you sent.",
-            why = failure_words(failure)
-        ))
-        .and("Try again in a few minutes with `login`."),
+        .and(
+            "Each account gives access for itself, in its own chat with me. Say `login` here with \
+             this account's own password or token.",
+        ),
+        LoginError::Wrong(failure) => wrong(failure),
+        LoginError::Failed(failure) => no_login(failure_words(failure)).and(later(failure)),
+    }
+}
+
+fn no_login(why: Line) -> Message {
+    Message::new(line!("I could not log in: {why}.", why = why))
+}
+
+/// The homeserver took the request, and said no.
+fn wrong(failure: &Failure) -> Message {
+    let again = "Then say `login` here again; `help login` tells the ways.";
+    match failure {
+        Failure::TokenGone { .. } => Message::new(
+            "The server does not know this access token, or it was logged out. I cannot act as \
+             this account.",
+        )
+        .and(line!("Copy the token once more, as a whole. {again}", again = Line::from(again))),
+        Failure::Deactivated => no_login(failure_words(failure))
+            .and("Say `login none` to go on without access to this account."),
+        Failure::Refused { .. } => no_login(failure_words(failure))
+            .and(line!("Check the password. {again}", again = Line::from(again))),
+        failure => no_login(failure_words(failure)).and(later(failure)),
+    }
+}
+
+fn later(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Limited { .. } => {
+            "I keep nothing of what you sent. When that time is over, say `login` here again."
+        }
+        Failure::Unsendable(_) => {
+            "Copy it once more, as a whole, and say `login` here again; `help login` tells the ways."
+        }
+        _ => "I keep nothing of what you sent. Try again in a few minutes with `login`.",
     }
 }
 
@@ -207,7 +223,7 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
             line!("the server refused ({code})", code = code.to_string())
         }
         Failure::Refused { message, .. } => {
-            line!("the server refused, and said {words}", words = quote(message))
+            line!("the server refused, and says {words}", words = quote(message))
         }
         Failure::Unsendable(_) => "what you sent cannot be put into a request".into(),
         Failure::Stopped => "it was stopped in the middle".into(),

@@ -16,11 +16,16 @@ const LISTED: usize = 15;
 /// The report as a message.
 pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Message {
     let there = report.rooms.iter().filter(|row| is_there(&row.outcome)).count();
-    let message = Message::new(line!(
-        "**The report: the new account is in {there} of {rooms}.**",
-        there = there,
-        rooms = rooms(report.rooms.len())
-    ))
+    let head = if report.rooms.is_empty() {
+        line!("**The report: the old account was in no room, so there was nothing to move.**")
+    } else {
+        line!(
+            "**The report: the new account is in {there} of {rooms}.**",
+            there = there,
+            rooms = rooms(report.rooms.len())
+        )
+    };
+    let message = Message::new(head)
     .and_maybe(report.unchecked.as_ref().map(|why| {
         line!(
             "I could not check that by looking at the new account again: {why}.",
@@ -55,8 +60,8 @@ pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Me
     });
     let message = listed(
         message,
-        "The old account **created** these rooms. That right cannot be handed on, so keep the old \
-         account for them:",
+        "The old account **created** these rooms. What only a creator may do cannot be handed on, \
+         so keep the old account for them:",
         report,
         |row| row.creator_stays.then(|| line!("{room}", room = room(&row.room))),
     );
