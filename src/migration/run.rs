@@ -12,8 +12,8 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use ruma::{
-    OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, RoomOrAliasId, UserId, api::client::sync::sync_events::v3,
-    events::room::member::MembershipState,
+    OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, RoomOrAliasId, UserId,
+    api::client::sync::sync_events::v3, events::room::member::MembershipState,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -129,8 +129,8 @@ impl Run<'_> {
             Route::InviteAndJoin => self.enter(room, &mut record, true).await?,
             Route::Join(Entry::Through { room: gate, or_invite }) => {
                 let is_open = doors.wait_for(gate, self.stop).await.ok_or(RunEnd::Stopped)?;
-                let mut entered = (is_open || !or_invite)
-                    && self.enter(room, &mut record, false).await?;
+                let mut entered =
+                    (is_open || !or_invite) && self.enter(room, &mut record, false).await?;
                 // It may not let in after all, as when no server in it can tell who is where.
                 if !entered && *or_invite && (!is_open || record.was_kept_out()) {
                     record.steps.remove(&StepKind::Join);

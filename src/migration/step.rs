@@ -45,10 +45,7 @@ impl RoomRecord {
 
     /// Whether the new account tried to join, and was not let in.
     pub(crate) fn was_kept_out(&self) -> bool {
-        matches!(
-            self.steps.get(&StepKind::Join),
-            Some(StepResult::Failed(Failure::Refused { .. }))
-        )
+        matches!(self.steps.get(&StepKind::Join), Some(StepResult::Failed(Failure::Refused { .. })))
     }
 
     /// Whether some step failed.
@@ -71,13 +68,6 @@ pub(crate) enum StepKind {
     Join,
     PowerLevel,
     Tags,
-}
-
-impl StepKind {
-    /// Whether the steps after it make sense only when it worked.
-    pub(crate) fn is_entrance(self) -> bool {
-        matches!(self, Self::Invite | Self::Join)
-    }
 }
 
 /// One idempotent change in one room.

@@ -8,11 +8,11 @@ use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId,
     RoomId, RoomVersionId, UserId,
     api::client::filter::{FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
-    room::{JoinRuleSummary, RoomSummary, RoomType},
     events::room::{
         history_visibility::HistoryVisibility, join_rules::JoinRule, member::MembershipState,
         power_levels::RoomPowerLevels, server_acl::RoomServerAclEventContent,
     },
+    room::{JoinRuleSummary, RoomSummary, RoomType},
 };
 
 /// What one account sees of its rooms at one moment.

@@ -13,6 +13,10 @@ use ruma::{
 use super::{Accounts, AfterJoin};
 use crate::migration::survey::SurveyedRoom;
 
+/// The tag of the room in which a homeserver writes its notices
+/// ([spec](https://spec.matrix.org/v1.16/client-server-api/#server-notices)).
+pub(super) const SERVER_NOTICE: &str = "m.server_notice";
+
 /// The power that clients call administrator, and that a creator gives at the least.
 pub(super) const ADMINISTRATOR: i64 = 100;
 
@@ -25,12 +29,15 @@ pub(super) fn after_join(
     let may_raise = room.power_levels.user_can_change_user_power_level(accounts.old, accounts.new);
     // The new account's own tags win: only a room that it has not tagged gets the old one's.
     let tagged = seen_by_new.is_some_and(|room| !room.tags.is_empty());
+    let mut tags = if tagged { BTreeMap::new() } else { room.tags.clone() };
+    // The old server's word about its own notices.
+    tags.remove(SERVER_NOTICE);
     AfterJoin {
         power_level: wanted.filter(|_| may_raise),
         power_out_of_reach: wanted.filter(|_| !may_raise),
         creator_stays: room.privileged_creators.contains(accounts.old)
             && !room.privileged_creators.contains(accounts.new),
-        tags: if tagged { BTreeMap::new() } else { room.tags.clone() },
+        tags,
     }
 }
 

@@ -9,8 +9,11 @@ use std::{
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId, RoomId, UserId};
 
 use super::{
-    AfterJoin, Entry, Omission, Pending, Plan, PlannedRoom, RoomLabel, Route, after::after_join,
-    notes::notes, route, via::via,
+    AfterJoin, Entry, Omission, Pending, Plan, PlannedRoom, RoomLabel, Route,
+    after::{SERVER_NOTICE, after_join},
+    notes::notes,
+    route,
+    via::via,
 };
 use crate::migration::survey::{Successor, Survey, SurveyedRoom};
 
@@ -188,8 +191,7 @@ fn plan_room(
     direct_with: Vec<OwnedUserId>,
     route: Route,
 ) -> PlannedRoom {
-    let gets_in =
-        matches!(route, Route::AlreadyThere | Route::Join { .. } | Route::InviteAndJoin);
+    let gets_in = matches!(route, Route::AlreadyThere | Route::Join { .. } | Route::InviteAndJoin);
     let seen_by_new = accounts.new_survey.rooms.get(room_id);
     PlannedRoom {
         after: if gets_in { after_join(accounts, room, seen_by_new) } else { AfterJoin::default() },
@@ -234,30 +236,32 @@ fn omission(
     if is_chat_with(accounts.bot, old, room_id, room) {
         return Some(Omission::ChatWithBot);
     }
-    if room.tags.contains_key("m.server_notice") {
+    if room.tags.contains_key(SERVER_NOTICE) {
         return Some(Omission::ServerNotices);
     }
-    if let Some(successor) = newest_successor(old, room) {
+    if let Some(successor) = newest_successor(old, room_id, room) {
         return Some(Omission::Upgraded { successor });
     }
     let is_empty = room.member_count == Some(1) && !is_note_to_self(accounts, old, room_id);
     is_empty.then_some(Omission::Empty)
 }
 
-/// The last in a row of upgrades that the old account is in, or that can be reached.
-fn newest_successor(old: &Survey, room: &SurveyedRoom) -> Option<OwnedRoomId> {
-    let mut newest = None;
+/// The last in a row of upgrades that the old account is in, or that can be reached. Rooms that
+/// were upgraded in a circle have none.
+fn newest_successor(old: &Survey, room_id: &RoomId, room: &SurveyedRoom) -> Option<OwnedRoomId> {
+    let mut row = vec![room_id.to_owned()];
     let mut next = room.successor.clone();
-    // Whoever upgrades rooms in a circle is not followed for ever.
-    for _ in 0..old.rooms.len() + old.successors.len() {
-        let Some(successor) = next else { break };
+    while let Some(successor) = next {
+        if row.contains(&successor) {
+            return None;
+        }
         if !old.is_in(&successor) && !old.successors.contains_key(&successor) {
             break;
         }
         next = old.rooms.get(&successor).and_then(|room| room.successor.clone());
-        newest = Some(successor);
+        row.push(successor);
     }
-    newest
+    row.pop().filter(|newest| newest != room_id)
 }
 
 /// Whether the room is the account's own chat with `bot`: nobody else is in it.

@@ -35,10 +35,7 @@ pub(super) fn notes(accounts: &Accounts<'_>, room: &SurveyedRoom, route: &Route)
 /// Whether who joins sees what was said before
 /// ([spec](https://spec.matrix.org/v1.16/client-server-api/#room-history-visibility)).
 fn shows_earlier(room: &SurveyedRoom) -> bool {
-    matches!(
-        room.history_visibility,
-        HistoryVisibility::Shared | HistoryVisibility::WorldReadable
-    )
+    matches!(room.history_visibility, HistoryVisibility::Shared | HistoryVisibility::WorldReadable)
 }
 
 /// Whether the old account is an administrator of the room.

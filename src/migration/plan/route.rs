@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{
-    OwnedRoomId, RoomId,
+    OwnedRoomId, RoomId, RoomVersionId,
     events::room::{member::MembershipState, server_acl::RoomServerAclEventContent},
     room::{AllowRule, JoinRule, Restricted},
-    RoomVersionId,
 };
 
 use super::{Accounts, Entry, Reason, Route};

@@ -66,9 +66,7 @@ impl Findings<'_> {
         self.plan
             .rooms
             .iter()
-            .filter(|room| {
-                room.after.power_level.is_some_and(|level| !self.has_power(room, level))
-            })
+            .filter(|room| room.after.power_level.is_some_and(|level| !self.has_power(room, level)))
             .filter_map(|room| {
                 let id = room.room.id.as_str();
                 let mut record = self.records.get(id)?.clone();

@@ -283,7 +283,8 @@ impl Events {
                 .is_ok_and(|content| content.is_direct)
         };
         self.state.values().filter(|event| event.r#type == "m.room.member").any(|event| {
-            let before = event.unsigned.as_ref().and_then(|unsigned| unsigned.prev_content.as_ref());
+            let before =
+                event.unsigned.as_ref().and_then(|unsigned| unsigned.prev_content.as_ref());
             is_direct(&event.content) || before.is_some_and(|content| is_direct(content))
         })
     }
