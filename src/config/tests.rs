@@ -38,6 +38,7 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(config.storage.path, Path::new("data"));
     assert_eq!(config.storage.key_file, Path::new("data/key"));
     assert_eq!(config.consent.expires, Duration::from_secs(86_400));
+    assert_eq!(config.plan.quiet_after, Duration::from_secs(365 * 86_400));
     assert_eq!(config.log.as_str(), "info");
 }
 
@@ -61,6 +62,8 @@ storage:
   key_file: keys/tern
 consent:
   expires: 3d
+plan:
+  quiet_after: 90d
 log: warn,tern=trace
 "#,
     )
@@ -78,6 +81,7 @@ log: warn,tern=trace
     assert_eq!(config.storage.path, Path::new("state"));
     assert_eq!(config.storage.key_file, Path::new("keys/tern"));
     assert_eq!(config.consent.expires, Duration::from_secs(3 * 86_400));
+    assert_eq!(config.plan.quiet_after, Duration::from_secs(90 * 86_400));
     assert_eq!(config.log.as_str(), "warn,tern=trace");
 }
 

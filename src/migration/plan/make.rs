@@ -242,7 +242,9 @@ fn omission(
     if let Some(successor) = newest_successor(old, room_id, room) {
         return Some(Omission::Upgraded { successor });
     }
-    let is_empty = room.member_count == Some(1) && !is_note_to_self(accounts, old, room_id);
+    // A space that somebody has for themselves is how they keep their rooms in order.
+    let is_empty =
+        room.member_count == Some(1) && !room.space && !is_note_to_self(accounts, old, room_id);
     is_empty.then_some(Omission::Empty)
 }
 
