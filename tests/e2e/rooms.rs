@@ -69,9 +69,9 @@ async fn member_event_senders(scene: &Scene<'_>, room: &OwnedRoomId) -> Vec<Stri
 async fn rooms_out_of_reach_are_told_with_the_reason_and_not_tried() {
     let scene = Scene::new("reach").await;
     let old = &scene.old;
-    let new_server = scene.pair.new.name().as_str();
     let denied = scene.room(RoomSpec::public("Denied")).await;
-    let acl = json!({ "allow": ["*"], "deny": [new_server], "allow_ip_literals": true });
+    // An ACL knows hosts, not ports, so this denies both servers; the old one is in already.
+    let acl = json!({ "allow": ["*"], "deny": ["localhost"], "allow_ip_literals": true });
     old.set_state(&denied, "m.room.server_acl", "", &acl).await.unwrap();
     let banned = scene.room(RoomSpec::private("Banned")).await;
     old.invite(&banned, scene.new.user_id()).await.unwrap();
@@ -79,10 +79,14 @@ async fn rooms_out_of_reach_are_told_with_the_reason_and_not_tried() {
     let ban = json!({ "user_id": scene.new.user_id() });
     let path = format!("/_matrix/client/v3/rooms/{banned}/ban");
     old.send_raw(reqwest::Method::POST, &path, &ban).await.unwrap();
-    let create = json!({ "name": "Local", "creation_content": { "m.federate": false } });
+    let friend = &scene.friend;
+    let create = json!({
+        "name": "Local",
+        "creation_content": { "m.federate": false },
+        "invite": [friend.user_id()],
+    });
     let path = "/_matrix/client/v3/createRoom";
     old.send_raw(reqwest::Method::POST, path, &create).await.unwrap();
-    let friend = &scene.friend;
     let knock = RoomSpec::private("Knock")
         .join_rule(JoinRuleKind::Knock)
         .needs("invite", 50)
