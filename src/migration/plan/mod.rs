@@ -2,6 +2,8 @@
 
 mod after;
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod fixtures;
 mod make;
 mod notes;
