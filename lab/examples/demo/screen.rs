@@ -1,0 +1,203 @@
+//! What the watcher sees.
+
+use std::io::{self, IsTerminal, Stdout, Write};
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use textwrap::{Options, core::display_width, termwidth, wrap};
+
+/// Lines longer than this are hard to read.
+const WIDEST: usize = 96;
+const NARROWEST: usize = 50;
+
+/// How wide a speaker's name and the line beside it are.
+const MARGIN: usize = 14;
+
+pub(crate) const BOLD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Which of the two chats something happens in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Old,
+    New,
+}
+
+impl Lane {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Old => "old",
+            Self::New => "new",
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::Old => AnsiColor::Yellow.on_default(),
+            Self::New => AnsiColor::Cyan.on_default(),
+        }
+    }
+}
+
+/// Standard output: with colors and lines that replace each other on a terminal, plain elsewhere.
+#[derive(Debug)]
+pub(crate) struct Screen {
+    out: AutoStream<Stdout>,
+    width: usize,
+    terminal: bool,
+    /// How many lines at the bottom the next [`update`](Self::update) replaces.
+    passing: usize,
+}
+
+impl Screen {
+    pub(crate) fn new() -> Self {
+        let terminal = io::stdout().is_terminal();
+        let width = termwidth().clamp(NARROWEST, WIDEST);
+        Self { out: anstream::stdout(), width, terminal, passing: 0 }
+    }
+
+    /// Whether somebody watches, rather than a file or another program.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.terminal
+    }
+
+    pub(crate) fn title(&mut self, text: &str) -> io::Result<()> {
+        self.styled(BOLD, text)?;
+        self.gap()
+    }
+
+    pub(crate) fn heading(&mut self, text: &str) -> io::Result<()> {
+        let rule = self.width.saturating_sub(display_width(text) + 4);
+        self.gap()?;
+        self.styled(BOLD, &format!("── {text} {}", "─".repeat(rule)))?;
+        self.gap()
+    }
+
+    /// Says what takes a while.
+    pub(crate) fn doing(&mut self, what: &str) -> io::Result<()> {
+        self.line(&format!("{what} …"))
+    }
+
+    pub(crate) fn gap(&mut self) -> io::Result<()> {
+        self.line("")
+    }
+
+    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
+        self.passing = 0;
+        writeln!(self.out, "{text}")?;
+        self.out.flush()
+    }
+
+    /// What somebody says in one of the chats.
+    pub(crate) fn speech(&mut self, lane: Lane, who: &str, text: &str) -> io::Result<()> {
+        let lines = self.wrapped(text);
+        for (number, line) in lines.iter().enumerate() {
+            let (tag, who) = if number == 0 { (lane.name(), who) } else { ("", "") };
+            self.beside(lane, tag, &format!("{BOLD}{who:<6}{BOLD:#} {line}"))?;
+        }
+        self.gap()
+    }
+
+    /// What happens in one of the chats that is not said.
+    pub(crate) fn remark(&mut self, lane: Lane, text: &str) -> io::Result<()> {
+        for line in self.wrapped(text) {
+            self.beside(lane, "", &format!("       {DIM}{line}{DIM:#}"))?;
+        }
+        self.gap()
+    }
+
+    /// How a message reads after an edit. On a terminal it replaces the update before it, if
+    /// nothing else was shown since.
+    pub(crate) fn update(&mut self, lane: Lane, text: &str) -> io::Result<()> {
+        if self.terminal && self.passing > 0 {
+            // Up, and clear from there on.
+            write!(self.out, "\x1b[{}A\x1b[J", self.passing)?;
+        }
+        let lines = self.wrapped(text);
+        for (number, line) in lines.iter().enumerate() {
+            let pen = if number == 0 { "✎" } else { " " };
+            self.beside(lane, "", &format!("     {DIM}{pen}{DIM:#} {line}"))?;
+        }
+        self.passing = lines.len();
+        Ok(())
+    }
+
+    /// A table whose cells may each be right or wrong.
+    pub(crate) fn table(&mut self, head: &[&str], rows: &[Vec<Cell>]) -> io::Result<()> {
+        let width = |column: usize| {
+            let cells = rows.iter().filter_map(|row| row.get(column)).map(Cell::width);
+            cells.chain([display_width(head[column])]).max().unwrap_or_default()
+        };
+        let widths: Vec<_> = (0..head.len()).map(width).collect();
+        let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(display_width(text)));
+        let line =
+            head.iter().zip(&widths).map(|(text, width)| format!("{text}{}", pad(text, *width)));
+        self.styled(DIM, line.collect::<Vec<_>>().join("  ").trim_end())?;
+        for row in rows {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| {
+                format!("{}{}", cell.styled(), " ".repeat(width.saturating_sub(cell.width())))
+            });
+            self.line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+
+    fn beside(&mut self, lane: Lane, tag: &str, text: &str) -> io::Result<()> {
+        let style = lane.style();
+        self.line(format!("{style} {tag:>3} │{style:#} {text}").trim_end())
+    }
+
+    fn styled(&mut self, style: Style, text: &str) -> io::Result<()> {
+        self.line(&format!("{style}{text}{style:#}"))
+    }
+
+    /// Breaks what is too long, and keeps points of lists apart from each other.
+    fn wrapped(&self, text: &str) -> Vec<String> {
+        let width = self.width - MARGIN;
+        let wrapped = |line: &str| {
+            let indent = if line.starts_with("• ") { "  " } else { "" };
+            let lines = wrap(line, Options::new(width).subsequent_indent(indent));
+            lines.into_iter().map(String::from).collect::<Vec<_>>()
+        };
+        text.lines().flat_map(wrapped).collect()
+    }
+}
+
+/// What stands in a table.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell {
+    text: String,
+    holds: Option<bool>,
+}
+
+impl Cell {
+    /// Something that is neither right nor wrong.
+    pub(crate) fn plain(text: impl Into<String>) -> Self {
+        Self { text: text.into(), holds: None }
+    }
+
+    /// Something that is as it should be, or not.
+    pub(crate) fn checked(holds: bool, text: &str) -> Self {
+        let mark = if holds { '✓' } else { '✗' };
+        Self { text: format!("{mark} {text}"), holds: Some(holds) }
+    }
+
+    pub(crate) fn is_wrong(&self) -> bool {
+        self.holds == Some(false)
+    }
+
+    fn width(&self) -> usize {
+        display_width(&self.text)
+    }
+
+    fn styled(&self) -> String {
+        let style = match self.holds {
+            Some(true) => GOOD,
+            Some(false) => BAD,
+            None => Style::new(),
+        };
+        format!("{style}{}{style:#}", self.text)
+    }
+}

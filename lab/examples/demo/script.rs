@@ -1,0 +1,107 @@
+//! What Mara does and says.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use lab::{Chat, Message};
+use ruma::{OwnedEventId, OwnedRoomId};
+
+use crate::{
+    screen::{Lane, Screen},
+    set::Set,
+    stage::Stage,
+};
+
+/// How long a run may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What there is to be checked afterwards, besides the rooms.
+pub(crate) struct Moved {
+    /// The report, as the old account was told it.
+    pub(crate) report: String,
+    /// Messages that had a secret in them, in Mara's two chats.
+    pub(crate) secrets: [(Lane, OwnedRoomId, OwnedEventId); 2],
+}
+
+/// Moves Mara, and shows it.
+pub(crate) async fn play(set: &Set, screen: Screen) -> (Screen, Result<Moved>) {
+    let stage = Stage::new(screen);
+    let moved = tokio::select! {
+        moved = migrate(set, &stage) => moved,
+        Err(error) = stage.watch(&set.town.people.old, &set.town.people.new) => Err(error),
+    };
+    (stage.into_screen(), moved)
+}
+
+async fn migrate(set: &Set, stage: &Stage) -> Result<Moved> {
+    let (old, new) = agree(set, stage).await?;
+    let secrets = give_access(&old, &new, stage).await?;
+    look_at_plan(&old, stage).await?;
+    let report = go(&old, stage).await?;
+    Ok(Moved { report: report.body, secrets })
+}
+
+/// Both accounts agree to the move. Returns their chats with the bot.
+async fn agree(set: &Set, stage: &Stage) -> Result<(Chat, Chat)> {
+    let (old, new, bot) = (&set.town.people.old, &set.town.people.new, set.bot.user_id());
+    stage.heading("Mara writes to Tern, from the account that she wants to leave")?;
+    let old = old.chat_with(bot, true).await?.with_patience(PATIENCE);
+    stage.follow(Lane::Old, &old);
+    hear(&old, "Hello").await?;
+    stage.say(Lane::Old, &old, "help").await?;
+    hear(&old, "`start").await?;
+    stage.say(Lane::Old, &old, &format!("start {}", new.user_id())).await?;
+    hear(&old, "I am asking").await?;
+
+    stage.heading("Her new account has to agree, before anything else")?;
+    stage.act(Lane::New, "Mara opens her new account, and accepts the chat from Tern.").await?;
+    let new = new.chat_from(bot).await?.with_patience(PATIENCE);
+    stage.follow(Lane::New, &new);
+    let question = hear(&new, "wants to move to this account").await?;
+    stage.act(Lane::New, "Mara taps ✅.").await?;
+    new.react(&question.event_id, "✅").await?;
+    hear(&old, "agreed").await?;
+    Ok((old, new))
+}
+
+async fn give_access(
+    old: &Chat,
+    new: &Chat,
+    stage: &Stage,
+) -> Result<[(Lane, OwnedRoomId, OwnedEventId); 2]> {
+    stage.heading("Each account lets Tern in, for itself")?;
+    Ok([log_in(Lane::Old, old, stage).await?, log_in(Lane::New, new, stage).await?])
+}
+
+async fn log_in(
+    lane: Lane,
+    chat: &Chat,
+    stage: &Stage,
+) -> Result<(Lane, OwnedRoomId, OwnedEventId)> {
+    let password = chat.person().password();
+    let said = stage.say_secret(lane, chat, "login password", password).await?;
+    hear(chat, "can act as").await?;
+    Ok((lane, chat.room_id().to_owned(), said))
+}
+
+async fn look_at_plan(old: &Chat, stage: &Stage) -> Result<()> {
+    hear(old, "The plan:").await?;
+    stage.say(Lane::Old, old, "rooms").await?;
+    hear(old, "The plan has").await?;
+    Ok(())
+}
+
+/// Runs the plan. Returns the report.
+async fn go(old: &Chat, stage: &Stage) -> Result<Message> {
+    stage.heading("Nothing was changed so far. Now Mara says the word")?;
+    stage.say(Lane::Old, old, "go").await?;
+    let report = hear(old, "The report:").await?;
+    for _file in ["report.csv", "report.html"] {
+        old.hear(|message| message.file.is_some()).await.context("waiting for the files")?;
+    }
+    Ok(report)
+}
+
+async fn hear(chat: &Chat, part: &str) -> Result<Message> {
+    chat.hear_about(part).await
+}
