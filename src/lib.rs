@@ -13,6 +13,7 @@
 //! | [`clock`] | time, as a parameter |
 
 pub mod access;
+pub mod bot;
 pub mod clock;
 pub mod config;
 pub mod consent;

@@ -13,10 +13,12 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use rand::{SeedableRng as _, rngs::StdRng};
 use tern::{
-    clock::SystemClock,
+    bot,
+    clock::{SharedClock, SystemClock},
     config::Config,
     homeserver::{Timeouts, Transport},
     logging,
+    migration::Migrations,
     store::Store,
 };
 
@@ -44,7 +46,7 @@ enum Command {
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
-        None => run(&arguments.config).map(|()| true),
+        None => run(&arguments.config).await.map(|()| true),
         Some(Command::Check) => check(&arguments.config).await,
     };
     match done {
@@ -58,11 +60,26 @@ async fn main() -> ExitCode {
 }
 
 /// Runs the bot until it is told to stop.
-fn run(config: &Path) -> anyhow::Result<()> {
+async fn run(config: &Path) -> anyhow::Result<()> {
     let config = Config::load(config, environment())?;
     logging::init(&config.log)?;
     let mut rng = StdRng::from_os_rng();
-    Store::open(&config.storage.path, &config.storage.key_file, &mut rng)?;
+    let store = Store::open(&config.storage.path, &config.storage.key_file, &mut rng)?;
+    let clock: SharedClock = Arc::new(SystemClock);
+    let transport = Transport::new(
+        clock.clone(),
+        StdRng::from_rng(&mut rng),
+        config.homeservers.clone(),
+        Timeouts::default(),
+    )?;
+    let migrations = Migrations::open(
+        config.bot.user_id.clone(),
+        config.consent.expires,
+        store.clone(),
+        transport.clone(),
+        clock.clone(),
+    )?;
+    bot::run(bot::Parts { config, store, transport, migrations, clock }, rng).await?;
     Ok(())
 }
 

@@ -1,0 +1,34 @@
+//! The bot while it is logged in.
+
+use matrix_sdk::{Client, ruma::OwnedUserId};
+use tokio::sync::watch;
+
+use super::{account::Account, shared::Shared, talk::Talk};
+use crate::clock::Timestamp;
+
+/// The bot while it is logged in: what it has, and its own account.
+#[derive(Debug)]
+pub(super) struct Bot {
+    pub(super) shared: Shared,
+    pub(super) client: Client,
+    pub(super) talk: Talk,
+    pub(super) me: OwnedUserId,
+    /// What was said before is not for this bot.
+    pub(super) first_started: Timestamp,
+    /// Counts changes of who is in which room.
+    pub(super) company_changed: watch::Sender<u64>,
+}
+
+impl Bot {
+    pub(super) fn new(shared: Shared, account: Account) -> Self {
+        let Account { client, first_started } = account;
+        Self {
+            talk: Talk::new(client.clone(), shared.clock.clone()),
+            me: shared.config.bot.user_id.clone(),
+            company_changed: watch::Sender::new(0),
+            shared,
+            client,
+            first_started,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! `decline`
+
+use super::{Command, Context, From, Run};
+use crate::{
+    bot::{answer::Answer, wording::help_texts},
+    migration::Refusal,
+};
+use matrix_sdk::ruma::OwnedUserId;
+
+pub(super) const COMMAND: Command = Command {
+    name: "decline",
+    from: From::New,
+    help: help_texts::DECLINE,
+    run: Run::User(|context, old| Box::pin(run(context, old))),
+    tell_again: None,
+};
+
+async fn run(context: Context<'_>, old: OwnedUserId) -> Result<Answer, Refusal> {
+    context.bot.migrations.decline(context.said, &old).await?;
+    Ok(Answer::by_notice())
+}

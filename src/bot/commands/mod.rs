@@ -1,0 +1,170 @@
+//! The commands: each is a value that says how it is called, who may say it, what it does, and
+//! does it. Help, the README's table and the tests are made from these values.
+
+mod accept;
+mod cancel;
+mod decline;
+mod forget;
+mod go;
+mod help;
+mod include;
+mod login;
+mod named_rooms;
+mod pause;
+mod plan;
+mod report;
+mod resume;
+mod retry;
+mod rooms;
+mod skip;
+mod start;
+mod status;
+
+use futures_util::future::BoxFuture;
+
+use matrix_sdk::ruma::OwnedUserId;
+
+use super::{
+    answer::Answer,
+    grammar::{Argument, Arguments, Named, RoomRef},
+    shared::Shared,
+    wording::{self, Help},
+};
+use crate::{
+    access::Login,
+    migration::{Refusal, RouteKind, Said},
+};
+
+/// All commands, in the order in which help lists them.
+pub static COMMANDS: &[Command] = &[
+    help::COMMAND,
+    start::COMMAND,
+    accept::COMMAND,
+    decline::COMMAND,
+    login::COMMAND,
+    plan::COMMAND,
+    rooms::COMMAND,
+    skip::COMMAND,
+    include::COMMAND,
+    go::COMMAND,
+    status::COMMAND,
+    pause::COMMAND,
+    resume::COMMAND,
+    cancel::COMMAND,
+    retry::COMMAND,
+    report::COMMAND,
+    forget::COMMAND,
+];
+
+/// One command.
+pub struct Command {
+    /// The command word.
+    pub name: &'static str,
+    /// Whose command it is.
+    pub from: From,
+    /// What is said about it.
+    pub help: Help,
+    /// Does it, with what follows the command word.
+    pub(super) run: Run,
+    /// Tells once more what was done, for a command that changes something and answers by itself:
+    /// after a crash the change may be there without an answer.
+    pub(super) tell_again: Option<Does>,
+}
+
+/// What a command does.
+pub(super) type Does = for<'a> fn(Context<'a>) -> Doing<'a>;
+/// What a command does with what follows it.
+pub(super) type DoesWith<A> = for<'a> fn(Context<'a>, A) -> Doing<'a>;
+/// A command being done.
+pub(super) type Doing<'a> = BoxFuture<'a, Result<Answer, Refusal>>;
+
+/// What a command does, by what it takes.
+pub(super) enum Run {
+    Nothing(Does),
+    Command(DoesWith<Option<String>>),
+    User(DoesWith<OwnedUserId>),
+    Rooms(DoesWith<Vec<RoomRef>>),
+    Route(DoesWith<Option<RouteKind>>),
+    Login(DoesWith<Login>),
+}
+
+impl Command {
+    /// Does it. Nothing when the argument is not of the command's shape.
+    pub(super) fn run<'a>(&self, context: Context<'a>, argument: Argument) -> Option<Doing<'a>> {
+        Some(match (&self.run, argument) {
+            (Run::Nothing(run), Argument::None) => run(context),
+            (Run::Command(run), Argument::None) => run(context, None),
+            (Run::Command(run), Argument::Command(name)) => run(context, Some(name)),
+            (Run::User(run), Argument::User(user)) => run(context, user),
+            (Run::Rooms(run), Argument::Rooms(rooms)) => run(context, rooms),
+            (Run::Route(run), Argument::None) => run(context, None),
+            (Run::Route(run), Argument::Route(route)) => run(context, Some(route)),
+            (Run::Login(run), Argument::Login(login)) => run(context, login),
+            _ => return None,
+        })
+    }
+}
+
+/// Whose command it is. Which account is old and which new is for the migration to know, and so to
+/// refuse; here it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Of anybody.
+    Anyone,
+    /// Of the old account.
+    Old,
+    /// Of the new account.
+    New,
+    /// Of both.
+    Either,
+    /// Of both, each for itself.
+    EitherForItself,
+}
+
+/// What a command works with: who said it, and what the bot has.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) bot: &'a Shared,
+    pub(super) said: &'a Said,
+}
+
+impl Named for Command {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn arguments(&self) -> Arguments {
+        match self.run {
+            Run::Nothing(_) => Arguments::None,
+            Run::Command(_) => Arguments::Command,
+            Run::User(_) => Arguments::User,
+            Run::Rooms(_) => Arguments::Rooms,
+            Run::Route(_) => Arguments::Route,
+            Run::Login(_) => Arguments::Login,
+        }
+    }
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Command").field(&self.name).finish()
+    }
+}
+
+impl From {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Anyone => "anyone",
+            Self::Old => "old",
+            Self::New => "new",
+            Self::Either => "either",
+            Self::EitherForItself => "either, for itself",
+        }
+    }
+}
+
+/// The table of commands in Markdown, for the README.
+pub fn command_table() -> String {
+    let rows = COMMANDS.iter().map(|command| wording::command_row(&command.help, command.from.words()));
+    std::iter::once("| command | from | does |\n| --- | --- | --- |\n".to_owned()).chain(rows).collect()
+}

@@ -1,0 +1,156 @@
+//! What follows a command word.
+
+use matrix_sdk::ruma::{OwnedRoomOrAliasId, OwnedUserId};
+
+use super::{ROUTES, identifiers, nearest};
+use crate::{access::Login, migration::RouteKind, secret::Secret};
+
+/// What a command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arguments {
+    /// Nothing.
+    None,
+    /// Perhaps the name of a command.
+    Command,
+    /// A user.
+    User,
+    /// One room or more.
+    Rooms,
+    /// Perhaps a route.
+    Route,
+    /// `password SECRET`, `token SECRET` or `none`.
+    Login,
+}
+
+/// What was read, in the shape that [`Arguments`] of the command ask for.
+#[derive(Debug)]
+pub enum Argument {
+    /// Nothing.
+    None,
+    /// A word that should be the name of a command.
+    Command(String),
+    /// A user.
+    User(OwnedUserId),
+    /// Rooms, in the order given.
+    Rooms(Vec<RoomRef>),
+    /// A route.
+    Route(RouteKind),
+    /// How access is given.
+    Login(Login),
+}
+
+/// A room as a person names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RoomRef {
+    /// By ID or alias.
+    Id(OwnedRoomOrAliasId),
+    /// By their numbers in the last list shown: from the first to the second, both included.
+    Numbers(u32, u32),
+}
+
+/// What is wrong with what follows a command word.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// Something is missing.
+    Missing,
+    /// There is more than the command takes.
+    TooMuch,
+    /// This is no user.
+    NotAUser(String),
+    /// This is no room.
+    NotARoom(String),
+    /// This is no route.
+    NotARoute {
+        /// What was written.
+        word: String,
+        /// What was perhaps meant.
+        nearest: Option<&'static str>,
+    },
+    /// `login` is followed by neither `password` nor `token` nor `none`.
+    NotALogin,
+    /// `login password` or `login token` without one.
+    NoSecret,
+}
+
+/// Reads `rest` as what `arguments` asks for.
+pub(super) fn read(arguments: Arguments, rest: &str) -> Result<Argument, Problem> {
+    let mut words = rest.split_whitespace();
+    match arguments {
+        Arguments::None => nothing_more(words, Argument::None),
+        Arguments::Command => match words.next() {
+            None => Ok(Argument::None),
+            Some(word) => nothing_more(words, Argument::Command(word.to_lowercase())),
+        },
+        Arguments::User => {
+            let word = words.next().ok_or(Problem::Missing)?;
+            let user = identifiers::user(word).ok_or_else(|| Problem::NotAUser(word.to_owned()))?;
+            nothing_more(words, Argument::User(user))
+        }
+        Arguments::Rooms => rooms(rest).map(Argument::Rooms),
+        Arguments::Route => match words.next() {
+            None => Ok(Argument::None),
+            Some(word) => nothing_more(words, Argument::Route(route(word)?)),
+        },
+        Arguments::Login => login(rest).map(Argument::Login),
+    }
+}
+
+fn nothing_more<'w>(
+    mut words: impl Iterator<Item = &'w str>,
+    argument: Argument,
+) -> Result<Argument, Problem> {
+    if words.next().is_some() { Err(Problem::TooMuch) } else { Ok(argument) }
+}
+
+fn route(word: &str) -> Result<RouteKind, Problem> {
+    let wanted = word.to_lowercase();
+    ROUTES.iter().find(|(name, _)| *name == wanted).map(|(_, route)| *route).ok_or_else(|| {
+        let nearest = nearest(&wanted, ROUTES.iter().map(|(name, _)| (*name, *name)));
+        Problem::NotARoute { word: word.to_owned(), nearest }
+    })
+}
+
+/// Rooms, separated by spaces or commas.
+fn rooms(rest: &str) -> Result<Vec<RoomRef>, Problem> {
+    let rooms = rest
+        .split_whitespace()
+        .flat_map(|word| if is_numbers(word) { word.split(',').collect() } else { vec![word] })
+        .filter(|word| !word.is_empty())
+        .map(|word| room(word).ok_or_else(|| Problem::NotARoom(word.to_owned())))
+        .collect::<Result<Vec<_>, _>>()?;
+    if rooms.is_empty() { Err(Problem::Missing) } else { Ok(rooms) }
+}
+
+fn is_numbers(word: &str) -> bool {
+    word.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '-' | '–'))
+}
+
+fn room(word: &str) -> Option<RoomRef> {
+    let number = |text: &str| text.parse::<u32>().ok();
+    let range = match word.split_once(['-', '–']) {
+        Some((first, last)) => number(first).zip(number(last)),
+        None => number(word.trim_matches(['.', '#'])).map(|only| (only, only)),
+    };
+    match range {
+        Some((first, last)) => Some(RoomRef::Numbers(first.min(last), first.max(last))),
+        None => identifiers::room(word).map(RoomRef::Id),
+    }
+}
+
+/// The secret is everything up to the end of the line, spaces included: a password may have them.
+fn login(rest: &str) -> Result<Login, Problem> {
+    let rest = rest.trim_start();
+    if rest.is_empty() {
+        return Err(Problem::Missing);
+    }
+    let (kind, secret) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let secret = secret.trim_start().lines().next().unwrap_or_default();
+    match (kind.to_lowercase().as_str(), secret) {
+        ("none", "") => Ok(Login::None),
+        ("none", _) => Err(Problem::TooMuch),
+        ("password" | "token", "") => Err(Problem::NoSecret),
+        ("password", secret) => Ok(Login::Password(Secret::from(secret))),
+        ("token", secret) => Ok(Login::Token(Secret::from(secret.trim_end()))),
+        _ => Err(Problem::NotALogin),
+    }
+}

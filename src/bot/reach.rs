@@ -1,0 +1,214 @@
+//! The way to a person: the direct message that they are in, or an invitation to a new one.
+
+use std::time::Duration;
+
+use matrix_sdk::{
+    Room,
+    ruma::{
+        OwnedRoomId, RoomId, UserId,
+        api::client::{
+            profile::get_profile,
+            room::create_room::{self, v3::CreationContent},
+        },
+        assign,
+        events::{
+            StateEventType,
+            room::{encryption::RoomEncryptionEventContent, member::MembershipState},
+            InitialStateEvent,
+        },
+        serde::Raw,
+    },
+};
+use serde_json::json;
+
+use super::{
+    bot::Bot,
+    inbox::Undone,
+    records::Room as Record,
+    retry::{Fate, fate},
+    rooms::{self, Company},
+    wording::{self, Unasked},
+};
+
+/// The key in `m.room.create` that tells whom a room was made for: known again even when the bot
+/// was killed before it could write the room down.
+const MADE_FOR: &str = "tern.made_for";
+/// After how many failed tries a server counts as out of reach.
+const TRIES: u32 = 3;
+/// How long until the next try.
+const PAUSE: Duration = Duration::from_secs(20);
+
+/// How a person can be reached.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// In this direct message.
+    There(OwnedRoomId),
+    /// They are invited, and have not answered.
+    Invited,
+    /// Something passing is in the way; to be tried again after this time.
+    Later(Option<Unasked>, Duration),
+    /// Not by the bot.
+    Not(Unasked),
+}
+
+/// The direct message that the person is in: the one preferred, the one they spoke in last, or any.
+pub(super) async fn direct_message(
+    bot: &Bot,
+    user: &UserId,
+    preferred: Option<&RoomId>,
+) -> Result<Option<OwnedRoomId>, Undone> {
+    let last = bot.shared.records.person(user)?.room_id;
+    let known = [preferred, last.as_deref()].into_iter().flatten().filter_map(|id| bot.client.get_room(id));
+    for room in known.chain(bot.client.joined_rooms()) {
+        if is_with(bot, &room, user).await? {
+            return Ok(Some(room.room_id().to_owned()));
+        }
+    }
+    Ok(None)
+}
+
+async fn is_with(bot: &Bot, room: &Room, user: &UserId) -> Result<bool, Undone> {
+    let is_silent = bot.shared.records.room(room.room_id())?.silent;
+    Ok(!is_silent && rooms::company(bot, room).await? == Company::One(user.to_owned()))
+}
+
+/// Why the bot writes to somebody who did not write to it.
+#[derive(Clone, Debug)]
+pub(super) struct Reason {
+    /// Shown with the invitation, and as the room's topic.
+    pub(super) text: String,
+    /// How often it was tried in vain.
+    pub(super) tries: u32,
+}
+
+/// Brings the person into a direct message that the bot makes. To be called again until it has
+/// come to an end: each call goes on where the last one, even of another process, stopped.
+pub(super) async fn invite(bot: &Bot, user: &UserId, reason: &Reason) -> Result<Reach, Undone> {
+    let outreach = bot.shared.records.person(user)?.outreach;
+    if outreach.rejected {
+        return Ok(Reach::Not(Unasked::Rejected));
+    }
+    let room = match outreach.room_id.as_deref().and_then(|id| bot.client.get_room(id)) {
+        Some(room) => room,
+        None => match make_room(bot, user, reason).await? {
+            Ok(room) => room,
+            Err(reach) => return Ok(reach),
+        },
+    };
+    if outreach.invited {
+        return Ok(match rooms::membership(&room, user).await? {
+            Some(MembershipState::Leave | MembershipState::Ban) => Reach::Not(Unasked::Rejected),
+            _ => Reach::Invited,
+        });
+    }
+    // As a state event, which unlike an invite can say that this is a direct chat.
+    let content = json!({ "membership": "invite", "is_direct": true, "reason": reason.text });
+    let sent = room.send_state_event_raw("m.room.member", user.as_str(), content).await;
+    if let Err(error) = sent {
+        return Ok(failed(&error, reason));
+    }
+    bot.shared.records.change_person(user, |person| person.outreach.invited = true).await?;
+    Ok(Reach::Invited)
+}
+
+/// The room for a person: one that was made before it could be written down, or a new one.
+async fn make_room(
+    bot: &Bot,
+    user: &UserId,
+    reason: &Reason,
+) -> Result<Result<Room, Reach>, Undone> {
+    let room = match made_before(bot, user).await? {
+        Some(room) => room,
+        None => {
+            if let Some(reach) = seek(bot, user, reason).await {
+                return Ok(Err(reach));
+            }
+            match create(bot, user, reason).await {
+                Ok(room) => room,
+                Err(error) => return Ok(Err(failed(&error, reason))),
+            }
+        }
+    };
+    let record = Record { made_for: Some(user.to_owned()), ..Record::default() };
+    bot.shared.records.put_room(room.room_id(), &record).await?;
+    let id = room.room_id().to_owned();
+    bot.shared.records.change_person(user, |person| person.outreach.room_id = Some(id)).await?;
+    Ok(Ok(room))
+}
+
+async fn made_before(bot: &Bot, user: &UserId) -> Result<Option<Room>, Undone> {
+    for room in bot.client.joined_rooms() {
+        let Some(create) = room.get_state_event(StateEventType::RoomCreate, "").await? else {
+            continue;
+        };
+        let Ok(create) = serde_json::to_value(create) else { continue };
+        let event = create.get("Sync").or_else(|| create.get("Stripped")).unwrap_or(&create);
+        let is_for = event.pointer("/content").and_then(|content| content.get(MADE_FOR));
+        let is_own = event.get("sender").and_then(|sender| sender.as_str()) == Some(bot.me.as_str());
+        if is_own && is_for.and_then(|user| user.as_str()) == Some(user.as_str()) {
+            return Ok(Some(room));
+        }
+    }
+    Ok(None)
+}
+
+/// Asks whether there is such an account, which an invitation does not tell.
+async fn seek(bot: &Bot, user: &UserId, reason: &Reason) -> Option<Reach> {
+    let request = get_profile::v3::Request::new(user.to_owned());
+    let error = matrix_sdk::Error::from(bot.client.send(request).await.err()?);
+    if status(&error) == Some(404) {
+        return Some(Reach::Not(Unasked::NoSuchAccount));
+    }
+    // A server need not tell strangers about its accounts.
+    matches!(fate(&error), Fate::Passing(_)).then(|| failed(&error, reason))
+}
+
+async fn create(bot: &Bot, user: &UserId, reason: &Reason) -> Result<Room, matrix_sdk::Error> {
+    let creation = json!({ MADE_FOR: user }).to_string();
+    let encryption = RoomEncryptionEventContent::with_recommended_defaults();
+    let request = assign!(create_room::v3::Request::new(), {
+        creation_content: Some(Raw::<CreationContent>::from_json_string(creation)?),
+        initial_state: vec![InitialStateEvent::with_empty_state_key(encryption).to_raw_any()],
+        is_direct: true,
+        name: Some(wording::asking_room_name(&bot.shared.config.bot.display_name)),
+        preset: Some(create_room::v3::RoomPreset::TrustedPrivateChat),
+        topic: Some(reason.text.clone()),
+    });
+    bot.client.create_room(request).await
+}
+
+/// What a failed request on the way to a person means.
+fn failed(error: &matrix_sdk::Error, reason: &Reason) -> Reach {
+    match fate(error) {
+        // The bot's own homeserver limits it: nothing that concerns the person.
+        Fate::Passing(Some(told)) => Reach::Later(None, told),
+        Fate::Passing(None) if status(error).is_none() => Reach::Later(None, PAUSE),
+        Fate::Passing(None) => {
+            let unasked = (reason.tries >= TRIES).then_some(Unasked::ServerUnreachable);
+            Reach::Later(unasked, PAUSE)
+        }
+        Fate::SessionGone => Reach::Later(None, PAUSE),
+        Fate::Final => {
+            let words = error.as_client_api_error().map(ToString::to_string);
+            Reach::Not(Unasked::Refused(words.unwrap_or_else(|| error.to_string())))
+        }
+    }
+}
+
+fn status(error: &matrix_sdk::Error) -> Option<u16> {
+    error.as_client_api_error().map(|answer| answer.status_code.as_u16())
+}
+
+/// Takes back an invitation that nobody needs any more.
+pub(super) async fn withdraw(bot: &Bot, user: &UserId) -> Result<(), Undone> {
+    let outreach = bot.shared.records.person(user)?.outreach;
+    let Some(room) = outreach.room_id.as_deref().and_then(|id| bot.client.get_room(id)) else {
+        return Ok(());
+    };
+    if rooms::membership(&room, user).await? == Some(MembershipState::Invite) {
+        room.kick_user(user, None).await?;
+        rooms::leave(bot, &room).await?;
+    }
+    bot.shared.records.change_person(user, |person| person.outreach = Default::default()).await
+        .map_err(Undone::from)
+}

@@ -1,0 +1,114 @@
+//! ✅ and ❌ in place of words.
+
+use matrix_sdk::ruma::{EventId, RoomId, UserId};
+
+use super::{
+    answer::Answer,
+    bot::Bot,
+    inbox::Undone,
+    records::Prompt,
+    talk::Cause,
+    wording::{self},
+};
+use crate::migration::{MigrationId, Refusal, Said, Side};
+
+const YES: &str = "✅";
+const NO: &str = "❌";
+
+/// Remembers what reactions to a message mean, and reacts itself, so that a person on a phone only
+/// has to tap.
+pub(super) async fn offer(
+    bot: &Bot,
+    room: &RoomId,
+    event: &EventId,
+    to: &UserId,
+    prompt: &Prompt,
+) -> Result<(), Undone> {
+    bot.shared.records.put_prompt(event, to, prompt).await?;
+    let keys: &[&str] = match prompt {
+        Prompt::Consent { .. } => &[YES, NO],
+        Prompt::Plan { .. } => &[YES],
+    };
+    let cause = Cause::command(event);
+    for (part, key) in keys.iter().enumerate() {
+        // The message says what to type, so that nothing is lost without it.
+        if let Err(error) = bot.talk.react(room, event, key, cause.transaction(part)).await {
+            tracing::warn!(%error, "no reaction to tap");
+        }
+    }
+    Ok(())
+}
+
+/// Does what a reaction means, if it means anything.
+pub(super) async fn obey(
+    bot: &Bot,
+    said: &Said,
+    to: &EventId,
+    key: &str,
+) -> Result<Answer, Undone> {
+    let Some(prompt) = bot.shared.records.prompt(to)? else { return Ok(Answer::default()) };
+    let answer = match (prompt, is(key, YES), is(key, NO)) {
+        (Prompt::Consent { migration }, true, _) => answer_request(bot, said, migration, true).await,
+        (Prompt::Consent { migration }, _, true) => answer_request(bot, said, migration, false).await,
+        (Prompt::Plan { migration }, true, _) => run_plan(bot, said, to, migration).await,
+        _ => Ok(Answer::default()),
+    };
+    Ok(answer.unwrap_or_else(|refusal| wording::refusal(&refusal, &said.by).into()))
+}
+
+/// The same emoji with and without variation selectors.
+fn is(key: &str, emoji: &str) -> bool {
+    key.trim_end_matches(['\u{fe0e}', '\u{fe0f}']) == emoji
+}
+
+async fn answer_request(
+    bot: &Bot,
+    said: &Said,
+    migration: MigrationId,
+    agrees: bool,
+) -> Result<Answer, Refusal> {
+    let migrations = &bot.shared.migrations;
+    let migration = migrations.get(migration)?;
+    if migration.new.user_id != said.by {
+        return Ok(Answer::default());
+    }
+    let old = &migration.old.user_id;
+    if agrees {
+        migrations.accept(said, old).await?;
+    } else {
+        migrations.decline(said, old).await?;
+    }
+    Ok(Answer::by_notice())
+}
+
+async fn run_plan(
+    bot: &Bot,
+    said: &Said,
+    shown: &EventId,
+    migration: MigrationId,
+) -> Result<Answer, Refusal> {
+    let migration = bot.shared.migrations.get(migration)?;
+    if migration.side_of(&said.by) != Some(Side::Old) {
+        return Ok(Answer::default());
+    }
+    let last_shown = bot.shared.records.person(&said.by)?.plan;
+    if last_shown.as_deref() != Some(shown) {
+        return Ok(wording::outdated_plan().into());
+    }
+    bot.shared.migrations.go(said).await?;
+    Ok(Answer::by_notice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variation_selectors_make_no_difference() {
+        assert!(is("✅", YES));
+        assert!(is("✅\u{fe0f}", YES));
+        assert!(is("❌\u{fe0e}", NO));
+        assert!(!is("❎", YES));
+        assert!(!is("", YES));
+    }
+}

@@ -1,0 +1,290 @@
+//! What the bot keeps about chats, beside the migrations themselves.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use matrix_sdk::ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, UserId,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::sync::Mutex;
+
+use crate::{
+    migration::{MigrationId, Side},
+    store::{Batch, Store, StoreError, Table},
+};
+
+/// The bot's tables.
+#[derive(Clone, Debug)]
+pub(super) struct Records {
+    store: Store,
+    rooms: Table<Room>,
+    people: Table<Person>,
+    prompts: Table<Prompt>,
+    progress: Table<ProgressMessage>,
+    sync: Table<String>,
+    /// Held while a person's record is read, changed and written.
+    changing: Arc<Mutex<()>>,
+}
+
+/// A room that the bot is in.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Room {
+    /// Whom the bot made it for, if the bot made it.
+    pub(super) made_for: Option<OwnedUserId>,
+    /// It was a direct message, and the bot introduced itself.
+    pub(super) greeted: bool,
+    /// The bot told that it does not talk here.
+    pub(super) silent: bool,
+}
+
+/// A person who talks with the bot, or is to be talked to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Person {
+    /// The direct message that they last spoke in.
+    pub(super) room_id: Option<OwnedRoomId>,
+    /// The rooms last listed to them, in order.
+    pub(super) listed: Vec<OwnedRoomOrAliasId>,
+    /// The plan shown to them last.
+    pub(super) plan: Option<OwnedEventId>,
+    /// How it stands with inviting them.
+    pub(super) outreach: Outreach,
+}
+
+/// How it stands with bringing a person into a direct message that the bot made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Outreach {
+    /// The room, once made.
+    pub(super) room_id: Option<OwnedRoomId>,
+    /// Whether they were invited to it.
+    pub(super) invited: bool,
+    /// Whether they refused.
+    pub(super) rejected: bool,
+    /// The migrations whose old account was told that they could not be asked.
+    pub(super) told: BTreeSet<MigrationId>,
+}
+
+/// What a reaction to a message of the bot's means.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Prompt {
+    /// The question for consent.
+    Consent {
+        /// Of which migration.
+        migration: MigrationId,
+    },
+    /// A plan, to be run.
+    Plan {
+        /// Of which migration.
+        migration: MigrationId,
+    },
+}
+
+impl Prompt {
+    fn migration(&self) -> MigrationId {
+        match self {
+            Self::Consent { migration } | Self::Plan { migration } => *migration,
+        }
+    }
+}
+
+/// A message that is edited in place while a plan is run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct ProgressMessage {
+    /// Where.
+    pub(super) room_id: OwnedRoomId,
+    /// Which.
+    pub(super) event_id: OwnedEventId,
+    /// Of which migration.
+    pub(super) migration: MigrationId,
+    /// For which side.
+    pub(super) side: Side,
+}
+
+impl Records {
+    pub(super) fn new(store: Store) -> Self {
+        Self {
+            rooms: store.table("chat_room"),
+            people: store.table("chat_person"),
+            prompts: store.table("chat_prompt"),
+            progress: store.table("chat_progress"),
+            sync: store.table("chat_sync"),
+            changing: Arc::default(),
+            store,
+        }
+    }
+
+    pub(super) fn room(&self, room: &RoomId) -> Result<Room, StoreError> {
+        Ok(self.rooms.get(room.as_str())?.unwrap_or_default())
+    }
+
+    pub(super) async fn put_room(&self, id: &RoomId, room: &Room) -> Result<(), StoreError> {
+        self.put(&self.rooms, id.as_str(), room).await
+    }
+
+    pub(super) async fn forget_room(&self, id: &RoomId) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.remove(&self.rooms, id.as_str());
+        self.store.commit(batch).await
+    }
+
+    pub(super) fn person(&self, user: &UserId) -> Result<Person, StoreError> {
+        Ok(self.people.get(user.as_str())?.unwrap_or_default())
+    }
+
+    /// Writes only when something changed.
+    pub(super) async fn change_person(
+        &self,
+        user: &UserId,
+        change: impl FnOnce(&mut Person),
+    ) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        let before = self.person(user)?;
+        let mut after = before.clone();
+        change(&mut after);
+        if after == before {
+            return Ok(());
+        }
+        self.put(&self.people, user.as_str(), &after).await
+    }
+
+    pub(super) fn prompt(&self, event: &EventId) -> Result<Option<Prompt>, StoreError> {
+        self.prompts.get(event.as_str())
+    }
+
+    /// Remembers what a reaction to `event` means; a plan is from now on the one shown last.
+    pub(super) async fn put_prompt(
+        &self,
+        event: &EventId,
+        shown_to: &UserId,
+        prompt: &Prompt,
+    ) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        let mut batch = Batch::new();
+        batch.put(&self.prompts, event.as_str(), prompt)?;
+        if matches!(prompt, Prompt::Plan { .. }) {
+            let mut person = self.person(shown_to)?;
+            person.plan = Some(event.to_owned());
+            batch.put(&self.people, shown_to.as_str(), &person)?;
+        }
+        self.store.commit(batch).await
+    }
+
+    pub(super) fn progress_messages(&self) -> Result<Vec<ProgressMessage>, StoreError> {
+        self.progress.iter().map(|record| record.map(|(_, message)| message)).collect()
+    }
+
+    pub(super) async fn put_progress_message(
+        &self,
+        message: &ProgressMessage,
+    ) -> Result<(), StoreError> {
+        self.put(&self.progress, &progress_key(message.migration, message.side), message).await
+    }
+
+    pub(super) async fn end_progress_message(
+        &self,
+        message: &ProgressMessage,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.remove(&self.progress, &progress_key(message.migration, message.side));
+        self.store.commit(batch).await
+    }
+
+    /// Up to where everything that was said is handled.
+    pub(super) fn handled_until(&self) -> Result<Option<String>, StoreError> {
+        self.sync.get("handled_until")
+    }
+
+    pub(super) async fn set_handled_until(&self, token: &str) -> Result<(), StoreError> {
+        self.put(&self.sync, "handled_until", &token.to_owned()).await
+    }
+
+    /// Deletes what is kept about a person.
+    pub(super) async fn forget_person(&self, user: &UserId) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
+        let mut batch = Batch::new();
+        batch.remove(&self.people, user.as_str());
+        for record in self.rooms.iter() {
+            let (id, room) = record?;
+            if room.made_for.as_deref() == Some(user) {
+                batch.put(&self.rooms, &id, &Room { made_for: None, greeted: true, ..room })?;
+            }
+        }
+        self.store.commit(batch).await
+    }
+
+    /// Deletes what is kept about migrations that are not stored any more.
+    pub(super) async fn drop_prompts_of_forgotten(
+        &self,
+        is_stored: impl Fn(MigrationId) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        for record in self.prompts.iter() {
+            let (event, prompt) = record?;
+            if !is_stored(prompt.migration()) {
+                batch.remove(&self.prompts, &event);
+            }
+        }
+        for message in self.progress_messages()? {
+            if !is_stored(message.migration) {
+                batch.remove(&self.progress, &progress_key(message.migration, message.side));
+            }
+        }
+        if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await }
+    }
+
+    async fn put<V: Serialize + DeserializeOwned>(
+        &self,
+        table: &Table<V>,
+        key: &str,
+        value: &V,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(table, key, value)?;
+        self.store.commit(batch).await
+    }
+}
+
+fn progress_key(migration: MigrationId, side: Side) -> String {
+    match side {
+        Side::Old => format!("{migration}/old"),
+        Side::New => format!("{migration}/new"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_sdk::ruma::{event_id, room_id, user_id};
+
+    use super::*;
+
+    #[test]
+    fn what_is_stored_keeps_its_form() {
+        let person = Person {
+            room_id: Some(room_id!("!chat:example.org").to_owned()),
+            listed: vec![room_id!("!a:example.org").to_owned().into()],
+            plan: Some(event_id!("$plan").to_owned()),
+            outreach: Outreach {
+                room_id: Some(room_id!("!made:example.org").to_owned()),
+                invited: true,
+                rejected: false,
+                told: [MigrationId(3)].into(),
+            },
+        };
+        let room = Room {
+            made_for: Some(user_id!("@new:example.org").to_owned()),
+            greeted: true,
+            silent: false,
+        };
+        let progress = ProgressMessage {
+            room_id: room_id!("!chat:example.org").to_owned(),
+            event_id: event_id!("$progress").to_owned(),
+            migration: MigrationId(3),
+            side: Side::New,
+        };
+        let prompts = [
+            Prompt::Consent { migration: MigrationId(3) },
+            Prompt::Plan { migration: MigrationId(3) },
+        ];
+        insta::assert_json_snapshot!((person, room, progress, prompts));
+    }
+}

@@ -1,0 +1,133 @@
+//! The report as files.
+
+use askama::Template;
+
+use super::wording::{
+    clean_name, csv_header, labels_of_counts, outcome_words, room_name, step_words,
+};
+use crate::{
+    bot::grammar::route_name,
+    migration::{Report, ReportRow},
+};
+
+/// A file to be sent.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) name: &'static str,
+    pub(super) content_type: &'static str,
+    pub(super) content: Vec<u8>,
+}
+
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("File").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// `report.html` and `report.csv`.
+pub(super) fn all(report: &Report) -> Vec<File> {
+    vec![
+        File { name: "report.html", content_type: "text/html", content: html(report) },
+        File { name: "report.csv", content_type: "text/csv", content: csv(report) },
+    ]
+}
+
+/// One room, in words.
+struct Row {
+    id: String,
+    name: String,
+    alias: String,
+    route: &'static str,
+    outcome: &'static str,
+    why: String,
+    power_level: String,
+    tags: String,
+    creator_stays: bool,
+}
+
+impl Row {
+    fn new(row: &ReportRow) -> Self {
+        let (outcome, why) = outcome_words(&row.outcome);
+        let power_level = match (&row.power_level, row.power_out_of_reach) {
+            (Some((level, result)), _) => format!("{level}: {}", step_words(result)),
+            (None, Some(level)) => format!("{level}: out of reach"),
+            (None, None) => String::new(),
+        };
+        Self {
+            id: row.room.id.to_string(),
+            name: room_name(&row.room),
+            alias: row.room.alias.as_ref().map(ToString::to_string).unwrap_or_default(),
+            route: route_name(row.route),
+            outcome,
+            why,
+            power_level,
+            tags: row.tags.as_ref().map(step_words).unwrap_or_default(),
+            creator_stays: row.creator_stays,
+        }
+    }
+
+    fn cells(&self) -> [&str; 9] {
+        [
+            &self.id,
+            &self.name,
+            &self.alias,
+            self.route,
+            self.outcome,
+            &self.why,
+            &self.power_level,
+            &self.tags,
+            if self.creator_stays { "yes" } else { "" },
+        ]
+    }
+}
+
+fn csv(report: &Report) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let rows = report.rooms.iter().map(Row::new);
+    let written = writer.write_record(csv_header()).and_then(|()| {
+        rows.into_iter().try_for_each(|row| writer.write_record(row.cells().map(harmless)))
+    });
+    // Records of one length, written to memory, cannot fail; half a report would be worse than none.
+    match (written, writer.into_inner()) {
+        (Ok(()), Ok(csv)) => csv,
+        _ => Vec::new(),
+    }
+}
+
+/// A cell that table programs do not take for a formula, whatever a room is called.
+fn harmless(cell: &str) -> String {
+    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{cell}")
+    } else {
+        cell.to_owned()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct ReportPage {
+    old: String,
+    new: String,
+    went: String,
+    checked: String,
+    unchecked: bool,
+    counts: Vec<(&'static str, usize)>,
+    rows: Vec<Row>,
+}
+
+fn html(report: &Report) -> Vec<u8> {
+    let page = ReportPage {
+        old: clean_name(report.old.as_str()),
+        new: clean_name(report.new.as_str()),
+        went: minutes(report.went),
+        checked: minutes(report.checked),
+        unchecked: report.unchecked.is_some(),
+        counts: labels_of_counts(&report.counts()),
+        rows: report.rooms.iter().map(Row::new).collect(),
+    };
+    page.render().unwrap_or_default().into_bytes()
+}
+
+fn minutes(time: crate::clock::Timestamp) -> String {
+    time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}

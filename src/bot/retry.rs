@@ -1,0 +1,99 @@
+//! What a failed request of the bot's own means, and trying again.
+
+use std::time::Duration;
+
+use matrix_sdk::{
+    Error, HttpError,
+    ruma::api::error::{ErrorKind, RetryAfter},
+};
+
+use crate::clock::SharedClock;
+
+/// The first and the longest pause between two tries.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// What a failed request means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The same request may succeed later; after this time, if the homeserver says.
+    Passing(Option<Duration>),
+    /// The homeserver does not know the bot's session any more.
+    SessionGone,
+    /// It would fail again.
+    Final,
+}
+
+/// Sorts a failed request.
+pub(super) fn fate(error: &Error) -> Fate {
+    let Error::Http(http) = error else { return Fate::Final };
+    let Some(answer) = http.as_client_api_error() else {
+        return match **http {
+            HttpError::Reqwest(_) | HttpError::Api(_) => Fate::Passing(None),
+            _ => Fate::Final,
+        };
+    };
+    match answer.error_kind() {
+        Some(ErrorKind::UnknownToken(_) | ErrorKind::MissingToken) => Fate::SessionGone,
+        Some(ErrorKind::LimitExceeded(limit)) => Fate::Passing(match limit.retry_after {
+            Some(RetryAfter::Delay(delay)) => Some(delay),
+            _ => None,
+        }),
+        _ => match answer.status_code.as_u16() {
+            408 | 429 | 500..600 => Fate::Passing(None),
+            _ => Fate::Final,
+        },
+    }
+}
+
+/// Growing pauses between tries.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    clock: SharedClock,
+    next: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        Self { clock, next: PAUSES.0 }
+    }
+
+    /// Waits as long as the homeserver says, or else longer each time.
+    pub(super) async fn wait(&mut self, told: Option<Duration>) {
+        let pause = told.unwrap_or(self.next);
+        if told.is_none() {
+            self.next = (self.next * 2).min(PAUSES.1);
+        }
+        self.clock.sleep(pause).await;
+    }
+
+    /// After a success the first pause is short again.
+    pub(super) fn reset(&mut self) {
+        self.next = PAUSES.0;
+    }
+}
+
+/// Tries until it succeeds or fails for good.
+pub(super) async fn until_final<T, F>(
+    clock: &SharedClock,
+    mut request: impl FnMut() -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    let mut backoff = Backoff::new(clock.clone());
+    loop {
+        let error = match request().await {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        match fate(&error) {
+            Fate::Passing(told) => {
+                tracing::debug!(%error, "a request is tried again");
+                backoff.wait(told).await;
+            }
+            // The sync notices, too, and starts everything anew.
+            Fate::SessionGone => std::future::pending().await,
+            Fate::Final => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Which rooms are direct messages, and what is said in those that are not.
+
+use matrix_sdk::{
+    Room, RoomMemberships, RoomState,
+    ruma::{OwnedUserId, UserId, events::room::member::MembershipState},
+};
+
+use super::{
+    bot::Bot,
+    inbox::Undone,
+    retry::until_final,
+    talk::{Cause, Unsent},
+    wording::{self, Message},
+};
+use crate::bot::records::Room as Record;
+
+/// Who is in a room beside the bot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Company {
+    /// The bot is not in it.
+    NotThere,
+    /// Nobody.
+    None,
+    /// Exactly this person: a direct message.
+    One(OwnedUserId),
+    /// More than one.
+    Many,
+}
+
+/// Who is in a room beside the bot.
+pub(super) async fn company(bot: &Bot, room: &Room) -> Result<Company, matrix_sdk::Error> {
+    if room.state() != RoomState::Joined {
+        return Ok(Company::NotThere);
+    }
+    let joined =
+        until_final(&bot.shared.clock, || room.members(RoomMemberships::JOIN)).await?;
+    let mut others = joined.iter().map(|member| member.user_id()).filter(|user| *user != bot.me);
+    Ok(match (others.next(), others.next()) {
+        (None, _) => Company::None,
+        (Some(one), None) => Company::One(one.to_owned()),
+        (Some(_), Some(_)) => Company::Many,
+    })
+}
+
+/// Accepts an invitation.
+pub(super) async fn accept_invitation(bot: &Bot, room: &Room) {
+    let joined = until_final(&bot.shared.clock, || async {
+        // Meanwhile it may have been taken back.
+        if room.state() == RoomState::Invited { room.join().await } else { Ok(()) }
+    });
+    if let Err(error) = joined.await {
+        tracing::warn!(room = %room.room_id(), %error, "an invitation could not be accepted");
+    }
+}
+
+/// Sees who is in a room now, and says what there is to say about that.
+pub(super) async fn look(bot: &Bot, room: &Room) -> Result<(), Undone> {
+    let record = bot.shared.records.room(room.room_id())?;
+    match company(bot, room).await? {
+        Company::NotThere => bot.shared.records.forget_room(room.room_id()).await?,
+        Company::None => alone(bot, room, record).await?,
+        Company::One(_) if record.greeted || record.silent => {}
+        Company::One(_) => greet(bot, room, record).await?,
+        Company::Many if record.silent => {}
+        Company::Many => fall_silent(bot, room, record).await?,
+    }
+    bot.company_changed.send_modify(|count| *count += 1);
+    Ok(())
+}
+
+/// In a direct message that the bot did not make itself, it introduces itself.
+async fn greet(bot: &Bot, room: &Room, record: Record) -> Result<(), Undone> {
+    if record.made_for.is_none() {
+        let greeting = wording::greeting(&bot.shared.config.bot.display_name);
+        say_once(bot, room, "greeting", &greeting).await?;
+    }
+    let greeted = Record { greeted: true, ..record };
+    Ok(bot.shared.records.put_room(room.room_id(), &greeted).await?)
+}
+
+/// In a room with others: a direct message that grew stays, in silence; any other room is left.
+async fn fall_silent(bot: &Bot, room: &Room, record: Record) -> Result<(), Undone> {
+    let was_direct = record.greeted || record.made_for.is_some();
+    if was_direct {
+        say_once(bot, room, "crowded", &wording::crowded(&bot.me)).await?;
+        let silent = Record { silent: true, ..record };
+        return Ok(bot.shared.records.put_room(room.room_id(), &silent).await?);
+    }
+    say_once(bot, room, "hint", &wording::hint(&bot.me)).await?;
+    leave(bot, room).await
+}
+
+/// When everybody else is gone, the bot goes, too; unless it waits for the person it made the room
+/// for.
+async fn alone(bot: &Bot, room: &Room, record: Record) -> Result<(), Undone> {
+    let Some(person) = &record.made_for else {
+        // Just joined: who invited the bot is not seen yet; or has left already.
+        return if record.greeted { leave(bot, room).await } else { Ok(()) };
+    };
+    if membership(room, person).await? == Some(MembershipState::Leave) {
+        bot.shared
+            .records
+            .change_person(person, |person| {
+                let outreach = &mut person.outreach;
+                if outreach.room_id.as_deref() == Some(room.room_id()) {
+                    outreach.rejected = outreach.invited;
+                    outreach.room_id = None;
+                }
+            })
+            .await?;
+        leave(bot, room).await?;
+    }
+    Ok(())
+}
+
+/// How `user` stands to a room.
+pub(super) async fn membership(
+    room: &Room,
+    user: &UserId,
+) -> Result<Option<MembershipState>, matrix_sdk::Error> {
+    Ok(room.get_member(user).await?.map(|member| member.membership().clone()))
+}
+
+/// Leaves a room for good.
+pub(super) async fn leave(bot: &Bot, room: &Room) -> Result<(), Undone> {
+    until_final(&bot.shared.clock, || room.leave()).await?;
+    bot.shared.records.forget_room(room.room_id()).await?;
+    Ok(())
+}
+
+/// Says something that is said once in a room's life. Where the bot may not speak, it is silent.
+async fn say_once(bot: &Bot, room: &Room, what: &str, message: &Message) -> Result<(), Undone> {
+    let transaction = Cause::other(what, room.room_id()).transaction(0);
+    match bot.talk.say(room.room_id(), message, transaction).await {
+        Err(Unsent::Refused(error)) => {
+            tracing::info!(room = %room.room_id(), %error, "the bot may not speak");
+            Ok(())
+        }
+        sent => Ok(sent.map(drop)?),
+    }
+}

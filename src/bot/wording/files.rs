@@ -1,0 +1,72 @@
+//! The words in `report.csv` and `report.html`.
+
+use std::collections::BTreeMap;
+
+use super::{message::line, refusals::failure_words};
+use crate::{
+    homeserver::Failure,
+    migration::{Outcome, OutcomeKind, Reason, StepResult},
+};
+
+/// The heads of the columns.
+pub fn csv_header() -> [&'static str; 9] {
+    ["room", "name", "alias", "route", "outcome", "why", "power level", "tags", "creator stays"]
+}
+
+/// What is counted, in the words of the rows.
+pub fn labels_of_counts(counts: &BTreeMap<OutcomeKind, usize>) -> Vec<(&'static str, usize)> {
+    counts.iter().map(|(kind, number)| (outcome_kind_words(*kind), *number)).collect()
+}
+
+/// How a room ended, and why.
+pub fn outcome_words(outcome: &Outcome) -> (&'static str, String) {
+    let why = match outcome {
+        Outcome::Failed(why) => plain(why),
+        Outcome::Unreachable(reason) => reason_words(reason).to_owned(),
+        Outcome::NeedsModerator => "only a moderator can let the new account in".to_owned(),
+        Outcome::Missing => "the check did not find the new account there".to_owned(),
+        _ => String::new(),
+    };
+    (outcome_kind_words(outcome.kind()), why)
+}
+
+fn outcome_kind_words(kind: OutcomeKind) -> &'static str {
+    match kind {
+        OutcomeKind::AlreadyThere => "was there before",
+        OutcomeKind::Joined => "joined",
+        OutcomeKind::Invited => "invited: accept by hand",
+        OutcomeKind::ByHand => "join by hand",
+        OutcomeKind::NeedsModerator => "needs a moderator",
+        OutcomeKind::Unreachable => "cannot get in",
+        OutcomeKind::Skipped => "skipped",
+        OutcomeKind::Failed => "failed",
+        OutcomeKind::NotTried => "not tried",
+        OutcomeKind::Missing => "not found there",
+    }
+}
+
+/// Why the new account cannot get into a room.
+pub fn reason_words(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Banned => "the new account is banned there",
+        Reason::NotFederated => "the room is closed to other servers",
+        Reason::ServerDenied => "the room shuts the new account's server out",
+        Reason::NoAccessToOld => "it needs an invitation, and I may not act as the old account",
+    }
+}
+
+/// What came of one step.
+pub fn step_words(result: &StepResult) -> String {
+    match result {
+        StepResult::Done => "done".to_owned(),
+        StepResult::AlreadySo => "was so already".to_owned(),
+        StepResult::Failed(why) => format!("failed: {}", plain(why)),
+        StepResult::NoAccess => "no access".to_owned(),
+        StepResult::NotTried => "not tried".to_owned(),
+        StepResult::Undone => "somebody changed it since".to_owned(),
+    }
+}
+
+fn plain(failure: &Failure) -> String {
+    line!("{why}", why = failure_words(failure)).into_plain()
+}

@@ -1,0 +1,72 @@
+//! For messages that could not be read as a command.
+
+use super::{
+    help::Help,
+    message::{Message, line},
+    value::quote,
+};
+use crate::bot::{
+    commands::Command,
+    grammar::{ArgumentProblem, Mistake},
+};
+
+/// What was not understood, and what to type instead.
+pub fn mistake(mistake: &Mistake<'_, Command>) -> Message {
+    match mistake {
+        Mistake::Nothing => Message::new("Say `help` to see what I understand."),
+        Mistake::UnknownCommand { word, nearest: Some(command) } => Message::new(line!(
+            "I do not know {word}. Did you mean `{usage}`?",
+            word = quote(word),
+            usage = command.help.usage
+        ))
+        .and("`help` lists what I understand."),
+        Mistake::UnknownCommand { word, nearest: None } => Message::new(line!(
+            "I do not know {word}. Say `help` to see what I understand.",
+            word = quote(word)
+        )),
+        Mistake::Arguments { command, problem } => arguments(&command.help, problem),
+    }
+}
+
+fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
+    let what = match problem {
+        ArgumentProblem::Missing => line!("Something is missing after `{usage}`.", usage = word(help)),
+        ArgumentProblem::TooMuch => {
+            line!("I am not sure what you mean, so I did nothing: there is more than I expect.")
+        }
+        ArgumentProblem::NotAUser(text) => line!(
+            "{text} is not the full name of a Matrix account. It looks like `@name:server`.",
+            text = quote(text)
+        ),
+        ArgumentProblem::NotARoom(text) => line!(
+            "{text} is not a room that I can look up. Use its number in `rooms`, or its ID, alias \
+             or link.",
+            text = quote(text)
+        ),
+        ArgumentProblem::NotARoute { word, nearest: Some(nearest) } => line!(
+            "{word} is not a route. Did you mean `rooms {nearest}`?",
+            word = quote(word),
+            nearest = *nearest
+        ),
+        ArgumentProblem::NotARoute { word, nearest: None } => line!(
+            "{word} is not a route. The routes are `there`, `join`, `invite`, `moderator`, \
+             `unreachable` and `skipped`.",
+            word = quote(word)
+        ),
+        ArgumentProblem::NotALogin => line!(
+            "After `login` I need `password` and the password, or `token` and the token, or `none`."
+        ),
+        ArgumentProblem::NoSecret => {
+            line!("The password or token is missing: it goes on the same line.")
+        }
+    };
+    Message::new(what).and(line!("For example: `{example}`", example = help.example)).and(line!(
+        "`help {command}` tells more.",
+        command = word(help)
+    ))
+}
+
+/// The command word of a usage.
+fn word(help: &Help) -> &'static str {
+    help.usage.split(' ').next().unwrap_or(help.usage)
+}

@@ -1,0 +1,36 @@
+//! Every sentence that the bot says, and nothing else.
+//!
+//! The reader is worried, and reads on a phone: short paragraphs that say what happened, what it
+//! means for them, and what to type next.
+
+mod files;
+mod greetings;
+mod help;
+mod labels;
+mod message;
+mod mistakes;
+mod notices;
+mod plan;
+mod progress;
+mod refusals;
+mod report;
+mod rooms;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use self::{
+    files::{csv_header, labels_of_counts, outcome_words, reason_words, step_words},
+    greetings::*,
+    help::{Help, command_row, for_command as help_for, list as help_list, texts as help_texts},
+    labels::room_name,
+    message::Message,
+    mistakes::mistake,
+    notices::{Facts, SecretFate, notice, redact_reason},
+    plan::{outdated_plan, plan, plan_changed},
+    progress::{asked, progress, status},
+    refusals::refusal,
+    report::report,
+    rooms::{by_hand, rooms_list},
+};
+pub(in crate::bot) use self::value::clean_name;

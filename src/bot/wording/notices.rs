@@ -1,0 +1,332 @@
+//! What happened in a migration, told to one of its two accounts.
+
+use std::time::Duration;
+
+use super::{
+    greetings::lapses_in,
+    labels::{account, server},
+    message::{Line, Message, line},
+    plan::{going_on_by_itself, plan},
+    progress::progress,
+    refusals::failure_words,
+    report::report,
+};
+use crate::{
+    clock::Timestamp,
+    homeserver::Failure,
+    migration::{Access, Event, Migration, Phase, Plan, Progress, Report, Side},
+};
+
+/// What is known when something is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The migration, as it is now.
+    pub migration: &'a Migration,
+    /// Which of its accounts reads this.
+    pub reader: Side,
+    /// The plan, if there is one.
+    pub plan: Option<&'a Plan>,
+    /// How the run stands, if it was begun.
+    pub progress: Option<&'a Progress>,
+    /// The report, if there is one.
+    pub report: Option<&'a Report>,
+    /// What became of the message with the secret.
+    pub secret: SecretFate,
+    /// Whether the reader's direct message is encrypted.
+    pub encrypted: bool,
+    /// The time now.
+    pub now: Timestamp,
+}
+
+/// What became of the message with a password or token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretFate {
+    /// There was none.
+    None,
+    /// It is deleted.
+    Redacted,
+    /// Neither the bot nor the account's own session could delete it.
+    LeftToPerson,
+}
+
+/// Why a message with a secret was redacted, for everybody to see.
+pub fn redact_reason() -> &'static str {
+    "It carried a password or token."
+}
+
+/// What is said about `event`. [`Event::Forgotten`] is told without a migration, by
+/// [`forgotten`](super::forgotten).
+pub fn notice(event: &Event, facts: &Facts<'_>) -> Message {
+    let migration = facts.migration;
+    match event {
+        Event::ConsentRequested => consent_requested(facts),
+        Event::ConsentQuestion => consent_question(facts),
+        Event::ConsentGiven => consent_given(facts),
+        Event::ConsentDeclined => consent_declined(facts),
+        Event::ConsentExpired => consent_expired(facts),
+        Event::AccessGiven { side, .. } => access_given(*side, facts),
+        Event::AccessLost { side } => access_lost(*side, facts),
+        Event::AccessNeeded => access_needed(facts),
+        Event::PlanReady => match facts.plan {
+            Some(ready) => plan(ready, migration, facts.reader),
+            None => Message::new("There is a plan. Say `plan` to see it."),
+        },
+        Event::SurveyFailed { side, reason } => survey_failed(*side, reason, facts),
+        Event::Started => progress(migration, facts.progress, facts.reader),
+        Event::Paused { by } => Message::new(line!(
+            "{who} said `pause`: the migration is **paused**. What was being sent at that moment \
+             is still finished; nothing is lost.",
+            who = you_or_account(*by, facts)
+        ))
+        .and("Say `resume` to go on, or `cancel` to end it."),
+        Event::Resumed { by } => Message::new(line!(
+            "{who} said `resume`: the migration **goes on**.",
+            who = you_or_account(*by, facts)
+        ))
+        .and("`status` tells how it stands."),
+        Event::Cancelled { by } => cancelled(*by, facts),
+        Event::Finished => match facts.report {
+            Some(ready) => report(ready, migration, facts.reader),
+            None => Message::new("The migration is finished. Say `report` for the report."),
+        },
+        Event::Forgotten { .. } => super::forgotten(),
+    }
+}
+
+/// `You`, or the account that did it.
+fn you_or_account(side: Side, facts: &Facts<'_>) -> Line {
+    if side == facts.reader {
+        "You".into()
+    } else {
+        line!("{who}", who = &facts.migration.party(side).user_id)
+    }
+}
+
+fn time_left(facts: &Facts<'_>) -> Duration {
+    let left = facts.migration.consent_expires.duration_since(facts.now);
+    Duration::try_from(left).unwrap_or_default()
+}
+
+fn consent_requested(facts: &Facts<'_>) -> Message {
+    let (old, new) = (&facts.migration.old.user_id, &facts.migration.new.user_id);
+    Message::new(line!(
+        "I am asking {new} whether it agrees. Nothing else happens before it does.",
+        new = new
+    ))
+    .and(line!(
+        "Now open your **new** account: my question waits there, in a chat with me. Accept the \
+         chat if you are asked to, and tap ✅ under the question, or say `accept {old}`. There \
+         are {left} for that.",
+        old = old, left = lapses_in(time_left(facts))
+    ))
+    .and("`status` tells how it stands; `cancel` takes the question back.")
+}
+
+fn consent_question(facts: &Facts<'_>) -> Message {
+    let old = &facts.migration.old.user_id;
+    Message::new(line!("**{old} wants to move to this account.** Do you agree?", old = old))
+        .and(
+            "If that is you: your rooms, direct chats, room tags and rights come to this account. \
+             Nothing is taken away from it, and you see the plan before anything is changed.",
+        )
+        .and(line!(
+            "To agree, tap ✅ or say `accept {old}`. To refuse, tap ❌ or say `decline {old}`.",
+            old = old
+        ))
+        .and(line!(
+            "If you do not know this account, refuse, or do nothing: the question lapses in {left}.",
+            left = lapses_in(time_left(facts))
+        ))
+}
+
+fn consent_given(facts: &Facts<'_>) -> Message {
+    let (new, reader) = (&facts.migration.new.user_id, facts.reader);
+    let agreed = match reader {
+        Side::Old => line!("{new} **agreed** to the move.", new = new),
+        Side::New => line!(
+            "You **agreed** that {old} moves to this account.",
+            old = &facts.migration.old.user_id
+        ),
+    };
+    if facts.migration.phase != Phase::AwaitingAccess {
+        return Message::new(agreed).and("`status` tells what comes next.");
+    }
+    Message::new(agreed).and(
+        "Next I need to know how I may act as **each of the two accounts**. Say one of these from \
+         each, in its own chat with me:",
+    )
+    .list(login_ways(reader))
+    .and(where_to_login(facts.encrypted))
+}
+
+fn login_ways(reader: Side) -> [Line; 3] {
+    let none = match reader {
+        Side::Old => line!(
+            "`login none`: I do not act as this account. The new one then only gets into rooms \
+             that it can join by itself."
+        ),
+        Side::New => line!(
+            "`login none`: I do not act as this account. You then accept the invitations by hand."
+        ),
+    };
+    [
+        line!(
+            "`login password` and this account's password: I use it once, to make a session of my \
+             own, and do not keep it."
+        ),
+        line!("`login token` and an access token, if this account logs in through a website."),
+        none,
+    ]
+}
+
+fn where_to_login(encrypted: bool) -> &'static str {
+    if encrypted {
+        "This chat is encrypted, and I delete the message with the password or token afterwards."
+    } else {
+        "**This chat is not encrypted**, so send no password or token here: start an encrypted \
+         direct chat with me first."
+    }
+}
+
+fn consent_declined(facts: &Facts<'_>) -> Message {
+    let (old, new) = (&facts.migration.old.user_id, &facts.migration.new.user_id);
+    match facts.reader {
+        Side::Old => Message::new(line!(
+            "{new} **said no**. The migration has ended, and nothing was changed.",
+            new = new
+        ))
+        .and(line!("If that was a mistake, say `start {new}` to ask again.", new = new)),
+        Side::New => Message::new(line!(
+            "You **said no**. {old} is told so; nothing was changed, and there is nothing more to \
+             do.",
+            old = old
+        ))
+        .and(line!(
+            "If that was a mistake, say `start {new}` from {old} to be asked again.",
+            new = new, old = old
+        )),
+    }
+}
+
+fn consent_expired(facts: &Facts<'_>) -> Message {
+    let (old, new) = (&facts.migration.old.user_id, &facts.migration.new.user_id);
+    match facts.reader {
+        Side::Old => Message::new(line!(
+            "{new} **did not answer in time**. The migration has ended, and nothing was changed.",
+            new = new
+        ))
+        .and(line!("Say `start {new}` to ask again.", new = new)),
+        Side::New => Message::new(line!(
+            "The question from {old} has **lapsed**. Nothing was changed.",
+            old = old
+        ))
+        .and(line!("To be asked again, say `start {new}` from {old}.", new = new, old = old)),
+    }
+}
+
+fn access_given(side: Side, facts: &Facts<'_>) -> Message {
+    let migration = facts.migration;
+    let who = account(migration, side, facts.reader);
+    let given = match (migration.party(side).access, side) {
+        (Access::None, Side::Old) => line!(
+            "I will **not** act as {who}. So it invites nobody, and the new account only gets into \
+             rooms that it can join by itself.",
+            who = who
+        ),
+        (Access::None, Side::New) => line!(
+            "I will **not** act as {who}. So it is invited, and the invitations are accepted by \
+             hand.",
+            who = who
+        ),
+        _ => line!("I **can act** as {who} now.", who = who),
+    };
+    let secret = match (side == facts.reader, facts.secret) {
+        (true, SecretFate::Redacted) => Some("I deleted your message with the secret in it."),
+        (true, SecretFate::LeftToPerson) => Some(
+            "**Please delete your message** with the secret in it: I am not allowed to.",
+        ),
+        _ => None,
+    };
+    Message::new(given).and_maybe(secret).and(after_login(facts))
+}
+
+/// What comes after a login.
+fn after_login(facts: &Facts<'_>) -> Line {
+    let migration = facts.migration;
+    let missing = [facts.reader, facts.reader.other()]
+        .into_iter()
+        .find(|side| matches!(migration.party(*side).access, Access::Unknown | Access::Lost));
+    match (&migration.phase, missing) {
+        (Phase::AwaitingAccess, Some(side)) if side == facts.reader => line!(
+            "Now I need to know how I may act as **this** account: say `login` here. `help login` \
+             tells the ways."
+        ),
+        (Phase::AwaitingAccess, Some(side)) => line!(
+            "Now I need to know how I may act as {other}: say `login` from there, in its own chat \
+             with me.",
+            other = &migration.party(side).user_id
+        ),
+        _ => going_on_by_itself(&migration.phase, facts.reader),
+    }
+}
+
+fn access_lost(side: Side, facts: &Facts<'_>) -> Message {
+    let migration = facts.migration;
+    let lost = line!(
+        "{server} **no longer accepts my session** for {who}. Perhaps it was logged out. The \
+         migration waits; nothing is lost.",
+        server = server(migration, side),
+        who = account(migration, side, facts.reader)
+    );
+    let next = if side == facts.reader {
+        line!("To go on, say `login` here again. `help login` tells the ways.")
+    } else {
+        line!(
+            "To go on, say `login` from {who}, in its own chat with me.",
+            who = &migration.party(side).user_id
+        )
+    };
+    Message::new(lost).and(next)
+}
+
+fn access_needed(facts: &Facts<'_>) -> Message {
+    let other = &facts.migration.party(facts.reader.other()).user_id;
+    Message::new(
+        "I may act as neither of the two accounts, so there is **nothing I can do** yet.",
+    )
+    .and(line!(
+        "Say `login password` or `login token` from at least one of them: here, or from {other} in \
+         its own chat with me. `help login` tells more.",
+        other = other
+    ))
+}
+
+fn survey_failed(side: Side, reason: &Failure, facts: &Facts<'_>) -> Message {
+    Message::new(line!(
+        "I **could not read** {who}: {reason}. So there is no plan yet; nothing was changed.",
+        who = account(facts.migration, side, facts.reader),
+        reason = failure_words(reason)
+    ))
+    .and("Say `plan` to try again; `cancel` ends the migration.")
+}
+
+fn cancelled(by: Side, facts: &Facts<'_>) -> Message {
+    let said = line!(
+        "{who} said `cancel`: the migration **has ended**.",
+        who = you_or_account(by, facts)
+    );
+    let Some(report) = facts.report else {
+        return Message::new(said).and("Nothing was changed in any room.").and(line!(
+            "To begin again, say `start {new}` from the old account. `forget` logs my sessions \
+             out and deletes what I stored.",
+            new = &facts.migration.new.user_id
+        ));
+    };
+    let joined = super::report::brought_in(report);
+    Message::new(said)
+        .and(line!(
+            "What was done stays: I brought the new account into {rooms}.",
+            rooms = super::value::rooms(joined)
+        ))
+        .and("`report` tells room by room. `forget` logs my sessions out and deletes what I stored.")
+}

@@ -1,0 +1,185 @@
+//! The plan, in short.
+
+use super::{
+    labels::room,
+    message::{Line, Message, line},
+    value::{count, rooms},
+};
+use crate::migration::{Access, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side};
+
+/// How many rooms are named where a count alone would be too little.
+const NAMED: usize = 5;
+
+/// The plan shown, with what to say to run it.
+pub fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
+    let message = Message::new(line!(
+        "**The plan: {rooms} of {old}, to {new}.** I have changed nothing yet.",
+        rooms = rooms(plan.rooms.len()),
+        old = &migration.old.user_id,
+        new = &migration.new.user_id
+    ));
+    if plan.rooms.is_empty() {
+        return message.and("The old account is in no room, so there is nothing to move.").and(next(
+            plan, migration, reader,
+        ));
+    }
+    message
+        .list(routes(plan, migration))
+        .list(extras(plan))
+        .and(next(plan, migration, reader))
+}
+
+/// After `skip` or `include`: what they did, and the plan.
+pub fn plan_changed(
+    taken_out: bool,
+    changed: usize,
+    new_plan: &Plan,
+    migration: &Migration,
+    reader: Side,
+) -> Message {
+    let what = match (taken_out, changed) {
+        (true, 0) => line!("Those rooms were not in the plan anyway. It is as before."),
+        (true, n) => line!("{rooms} taken out of the plan.", rooms = rooms(n)),
+        (false, 0) => line!("Those rooms were in the plan already. It is as before."),
+        (false, n) => line!("{rooms} put into the plan.", rooms = rooms(n)),
+    };
+    let told = plan(new_plan, migration, reader);
+    Message::new(what).then(told)
+}
+
+/// For a ✅ on a plan that is not the one shown last.
+pub fn outdated_plan() -> Message {
+    Message::new("That plan is out of date, so I did not run it.")
+        .and("Say `plan` to see how things are now, and then `go`.")
+}
+
+/// What happens by itself in a phase, or what to say.
+pub(super) fn going_on_by_itself(phase: &Phase, reader: Side) -> Line {
+    match (phase, reader) {
+        (Phase::Surveying, _) => line!(
+            "I am now looking at both accounts. The plan comes here in a moment; nothing is \
+             changed before you said `go`."
+        ),
+        (Phase::AwaitingGo, Side::Old) => line!("Say `plan` to see the plan, and `go` to run it."),
+        (Phase::AwaitingGo, Side::New) => {
+            line!("Say `plan` to see the plan. The old account says `go` to run it.")
+        }
+        (Phase::Running, _) => line!("The migration goes on by itself. `status` tells how it stands."),
+        (Phase::Paused(_), _) => line!("The migration is paused: say `resume` to go on."),
+        _ => line!("`status` tells how it stands."),
+    }
+}
+
+fn next(plan: &Plan, migration: &Migration, reader: Side) -> Line {
+    let done = plan.rooms.iter().all(|room| {
+        matches!(room.route.kind(), RouteKind::NeedsModerator | RouteKind::Unreachable | RouteKind::Skipped)
+    });
+    match (reader, &migration.phase) {
+        (_, phase) if *phase != Phase::AwaitingGo => going_on_by_itself(phase, reader),
+        (Side::Old, _) if done && !plan.rooms.is_empty() => line!(
+            "As it stands there is little that I can do. `rooms` tells why, room by room; `go` \
+             goes on all the same."
+        ),
+        (Side::Old, _) => line!(
+            "Say `rooms` to see every room, and `skip` with a room's number to leave it out. To \
+             **run the plan**, tap ✅ or say `go`."
+        ),
+        (Side::New, _) => line!(
+            "Say `rooms` to see every room. To **run the plan**, say `go` from {old}.",
+            old = &migration.old.user_id
+        ),
+    }
+}
+
+fn routes(plan: &Plan, migration: &Migration) -> Vec<Line> {
+    let by_hand = migration.new.access == Access::None;
+    let counts = plan.counts();
+    counts.iter().map(|(kind, number)| route_line(*kind, *number, plan, by_hand)).collect()
+}
+
+fn route_line(kind: RouteKind, number: usize, plan: &Plan, by_hand: bool) -> Line {
+    let n = rooms(number);
+    match kind {
+        RouteKind::AlreadyThere => line!("{n}: the new account is **already there**.", n = n),
+        RouteKind::Join if by_hand => {
+            line!("{n}: the new account can **join** by itself; you follow a link by hand.", n = n)
+        }
+        RouteKind::Join => line!("{n}: the new account **joins** by itself.", n = n),
+        RouteKind::InviteAndJoin if by_hand => line!(
+            "{n}: the old account **invites** the new one; you accept the invitations by hand.",
+            n = n
+        ),
+        RouteKind::InviteAndJoin => {
+            line!("{n}: the old account **invites** the new one, which joins.", n = n)
+        }
+        RouteKind::NeedsModerator => line!(
+            "{n}: only a **moderator** can let the new account in. I list them for you: {named}.",
+            n = n,
+            named = named(plan.with_route(kind))
+        ),
+        RouteKind::Unreachable => unreachable_line(plan, number),
+        RouteKind::Skipped => line!("{n}: **skipped**, as you said.", n = n),
+    }
+}
+
+fn unreachable_line(plan: &Plan, number: usize) -> Line {
+    let mut reasons: Vec<(&Reason, usize)> = Vec::new();
+    for planned in &plan.rooms {
+        let Route::Unreachable(reason) = &planned.route else { continue };
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((reason, 1)),
+        }
+    }
+    let line = line!("{n}: the new account **cannot get in**.", n = rooms(number));
+    reasons.into_iter().fold(line, |line, (reason, n)| {
+        line.followed_by(&line!("In {n}: {why}.", n = rooms(n), why = super::reason_words(reason)))
+    })
+}
+
+/// What comes along with the rooms.
+fn extras(plan: &Plan) -> Vec<Line> {
+    let after = |test: fn(&PlannedRoom) -> bool| plan.rooms.iter().filter(|room| test(room)).count();
+    let power = after(|room| room.after.power_level.is_some());
+    let tags = after(|room| !room.after.tags.is_empty());
+    let creators: Vec<_> = plan.rooms.iter().filter(|room| room.after.creator_stays).collect();
+    let direct: usize = plan.direct.values().map(Vec::len).sum();
+    let mut lines = Vec::new();
+    if power > 0 {
+        lines.push(line!(
+            "In {n} the new account gets the old one's **power level**.", n = rooms(power)
+        ));
+    }
+    if direct > 0 {
+        lines.push(line!(
+            "{n} will be shown as such in the new account.",
+            n = count(direct, "direct chat", "direct chats")
+        ));
+    }
+    if tags > 0 {
+        lines.push(line!("{n} keep their tags, such as favorites.", n = rooms(tags)));
+    }
+    if !creators.is_empty() {
+        lines.push(line!(
+            "{n} created by the old account: the rights of a **creator** cannot be handed on, so \
+             keep the old account for {named}.",
+            n = rooms(creators.len()),
+            named = named(creators.into_iter())
+        ));
+    }
+    lines
+}
+
+/// The first few rooms by name.
+fn named<'r>(planned: impl Iterator<Item = &'r PlannedRoom>) -> Line {
+    let all: Vec<_> = planned.collect();
+    let mut line = Line::default();
+    for (i, planned) in all.iter().take(NAMED).enumerate() {
+        let separator = if i == 0 { "" } else { ", " };
+        line = line!("{before}{separator}{room}", before = line, separator = separator, room = room(&planned.room));
+    }
+    match all.len().saturating_sub(NAMED) {
+        0 => line,
+        more => line!("{before} and {more} more", before = line, more = more),
+    }
+}

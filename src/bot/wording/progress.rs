@@ -1,0 +1,206 @@
+//! How a migration stands.
+
+use super::{
+    labels::server,
+    message::{Line, Message, line},
+    refusals::failure_words,
+    value::{about, count, rooms},
+};
+use crate::{
+    clock::Timestamp,
+    homeserver::{Action, WaitReason},
+    migration::{Access, Ending, Migration, Phase, Progress, Side, Wait},
+};
+
+/// The message that is edited in place while a plan is run.
+pub fn progress(migration: &Migration, progress: Option<&Progress>, reader: Side) -> Message {
+    let Some(progress) = progress else {
+        return Message::new("**Moving.** I have begun to run the plan.")
+            .and("This message tells how far it is. `pause` and `cancel` stop it.");
+    };
+    let head = match &migration.phase {
+        Phase::Finished => "**Done.**",
+        Phase::Cancelled(_) => "**Cancelled.**",
+        Phase::Paused(_) => "**Paused.**",
+        _ => "**Moving.**",
+    };
+    let message = Message::new(line!(
+        "{head} {done} of {rooms} done.",
+        head = Line::from(head), done = progress.done, rooms = rooms(progress.rooms)
+    ))
+    .lines(details(migration, progress, reader));
+    match &migration.phase {
+        Phase::Finished | Phase::Cancelled(_) => message.and("`report` tells room by room."),
+        Phase::Paused(_) => message.and("Say `resume` to go on."),
+        _ => message.and("This message tells how far it is. `pause` and `cancel` stop it."),
+    }
+}
+
+fn details(migration: &Migration, progress: &Progress, reader: Side) -> Vec<Line> {
+    let mut lines = Vec::new();
+    if progress.failed > 0 {
+        lines.push(line!(
+            "{n} failed; `retry` tries again once the rest is done.", n = rooms(progress.failed)
+        ));
+    }
+    if progress.by_hand > 0 {
+        lines.push(by_hand_line(migration, progress.by_hand, reader));
+    }
+    if migration.phase == Phase::Running {
+        lines.extend(progress.waits.first().map(|wait| wait_line(wait, migration)));
+    }
+    lines
+}
+
+fn by_hand_line(migration: &Migration, number: usize, reader: Side) -> Line {
+    let n = count(number, "room waits", "rooms wait");
+    match reader {
+        Side::New => line!("{n} for you: accept the invitations, and follow the links I sent.", n = n),
+        Side::Old => line!(
+            "{n} for {new}: accept the invitations there by hand.", n = n, new = &migration.new.user_id
+        ),
+    }
+}
+
+fn wait_line(wait: &Wait, migration: &Migration) -> Line {
+    let left = about(wait.remaining);
+    match wait.reason {
+        WaitReason::RateLimit => {}
+        WaitReason::InviteeServer => return line!(
+            "Waiting: {server} takes no more invitations for now. The next try is in {left}.",
+            server = server(migration, wait.side.other()), left = left
+        ),
+        WaitReason::Retry => return line!(
+            "Waiting: {server} does not answer. The next try is in {left}.",
+            server = server(migration, wait.side), left = left
+        ),
+    }
+    line!(
+        "Waiting: {server} lets {who} {act} again in {left}.",
+        server = server(migration, wait.side),
+        who = &migration.party(wait.side).user_id,
+        act = act(wait.action),
+        left = left
+    )
+}
+
+fn act(action: Action) -> &'static str {
+    match action {
+        Action::Join => "join rooms",
+        Action::Invite => "invite",
+        Action::State => "change power levels",
+        Action::AccountData => "set tags",
+        _ => "go on",
+    }
+}
+
+/// The answer to `status`.
+pub fn status(migration: &Migration, progress: Option<&Progress>, reader: Side, now: Timestamp) -> Message {
+    let head = Message::new(line!(
+        "The move from {old} to {new}:",
+        old = &migration.old.user_id, new = &migration.new.user_id
+    ));
+    let (now_line, next) = phase_lines(migration, reader, now);
+    let mut message = head.and(now_line);
+    if let Some(progress) = progress.filter(|_| migration.went.is_some()) {
+        message = message.lines(std::iter::once(counts(progress, migration)).chain(details(migration, progress, reader)));
+    }
+    message.and(next)
+}
+
+/// The answer to `status` from an account that was asked, and has not answered.
+pub fn asked(requests: &[Migration], now: Timestamp) -> Message {
+    requests.iter().fold(Message::default(), |message, migration| {
+        let (_, next) = awaiting_consent(migration, Side::New, now);
+        message
+            .and(line!("{old} wants to move to this account.", old = &migration.old.user_id))
+            .and(next)
+    })
+}
+
+fn counts(progress: &Progress, migration: &Migration) -> Line {
+    let done = line!("{done} of {rooms} done.", done = progress.done, rooms = rooms(progress.rooms));
+    if migration.phase != Phase::Running {
+        return done;
+    }
+    done.followed_by(&line!("It has been going on for {elapsed}.", elapsed = about(progress.elapsed)))
+}
+
+fn phase_lines(migration: &Migration, reader: Side, now: Timestamp) -> (Line, Line) {
+    match &migration.phase {
+        Phase::AwaitingConsent => awaiting_consent(migration, reader, now),
+        Phase::AwaitingAccess => awaiting_access(migration, reader),
+        Phase::Surveying => (
+            line!("I am **looking at both accounts**."),
+            line!("The plan comes by itself; `cancel` ends the migration."),
+        ),
+        Phase::AwaitingGo => (
+            line!("There is a **plan**, and nothing has been changed yet."),
+            match reader {
+                Side::Old => line!("Say `plan` to see it, and `go` to run it."),
+                Side::New => line!("Say `plan` to see it. The old account says `go` to run it."),
+            },
+        ),
+        Phase::Running => (line!("The plan **is being run**."), line!("`pause` and `cancel` stop it.")),
+        Phase::Paused(_) => (line!("It is **paused**."), line!("Say `resume` to go on, or `cancel` to end it.")),
+        Phase::Failed(reason) => (
+            line!("It is **stuck**: an account could not be read, {reason}.", reason = failure_words(reason)),
+            line!("Say `plan` to try again, or `login` if my access to it was lost."),
+        ),
+        Phase::Finished => (
+            line!("It is **finished**."),
+            line!("`report` tells what was done. `forget` logs my sessions out and deletes what I stored."),
+        ),
+        Phase::Cancelled(ending) => (ending_line(*ending, migration), line!(
+            "To begin again, say `start {new}` from the old account. `forget` deletes what I stored.",
+            new = &migration.new.user_id
+        )),
+    }
+}
+
+fn awaiting_consent(migration: &Migration, reader: Side, now: Timestamp) -> (Line, Line) {
+    let left = std::time::Duration::try_from(migration.consent_expires.duration_since(now));
+    let left = about(left.unwrap_or_default());
+    match reader {
+        Side::Old => (
+            line!("I wait for the new account to **agree**. It has {left}.", left = left),
+            line!(
+                "Open it and tap ✅ under my question, or say `accept {old}` there. `cancel` takes \
+                 the question back.",
+                old = &migration.old.user_id
+            ),
+        ),
+        Side::New => (
+            line!("I wait for **you** to agree or refuse. There are {left} left.", left = left),
+            line!("Say `accept {old}` or `decline {old}`.", old = &migration.old.user_id),
+        ),
+    }
+}
+
+fn awaiting_access(migration: &Migration, reader: Side) -> (Line, Line) {
+    let missing = |side: Side| matches!(migration.party(side).access, Access::Unknown | Access::Lost);
+    let other = &migration.party(reader.other()).user_id;
+    let neither = !missing(reader) && !missing(reader.other());
+    let now = match (missing(reader), missing(reader.other())) {
+        (true, true) => line!("I wait for **access** to both accounts."),
+        (true, false) => line!("I wait for **access** to this account."),
+        (false, true) => line!("I wait for **access** to {other}.", other = other),
+        (false, false) => line!("I may act as **neither** of the two accounts, so I can do nothing."),
+    };
+    let next = if missing(reader) || neither {
+        line!("Say `login` here; `help login` tells the ways.")
+    } else {
+        line!("Say `login` from {other}, in its own chat with me.", other = other)
+    };
+    (now, next)
+}
+
+fn ending_line(ending: Ending, migration: &Migration) -> Line {
+    match ending {
+        Ending::Declined => line!("It has **ended**: {new} said no.", new = &migration.new.user_id),
+        Ending::Expired => line!("It has **ended**: {new} did not answer in time.", new = &migration.new.user_id),
+        Ending::CancelledBy(side) => {
+            line!("It was **cancelled** by {who}.", who = &migration.party(side).user_id)
+        }
+    }
+}

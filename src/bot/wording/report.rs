@@ -1,0 +1,159 @@
+//! The report, in short.
+
+use super::{
+    labels::room,
+    message::{Line, Message, line},
+    refusals::failure_words,
+    value::rooms,
+};
+use crate::migration::{Migration, Outcome, OutcomeKind, Phase, Report, ReportRow, Side, StepResult};
+
+/// How many rooms each list in the message has; the files have them all.
+const LISTED: usize = 15;
+
+/// The report as a message.
+pub fn report(report: &Report, migration: &Migration, reader: Side) -> Message {
+    let there = report.rooms.iter().filter(|row| is_there(&row.outcome)).count();
+    let message = Message::new(line!(
+        "**The report: the new account is in {there} of {rooms}.**",
+        there = there,
+        rooms = rooms(report.rooms.len())
+    ))
+    .and_maybe(report.unchecked.as_ref().map(|why| line!(
+        "I could not check that by looking at the new account again: {why}.", why = failure_words(why)
+    )))
+    .list(counts(report));
+    let message = listed(message, "**Failed**, and why:", report, |row| match &row.outcome {
+        Outcome::Failed(why) => Some(line!("{room}: {why}", room = room(&row.room), why = failure_words(why))),
+        Outcome::Missing => Some(line!(
+            "{room}: it joined, but is not there now", room = room(&row.room)
+        )),
+        _ => None,
+    });
+    let message = listed(message, "In these rooms **not everything** could be taken along:", report, unfinished);
+    let message = listed(message, "**For you to do by hand:**", report, |row| match row.outcome {
+        Outcome::Invited => Some(line!("{room}: accept the invitation", room = room(&row.room))),
+        Outcome::ByHand => Some(line!("{room}: follow its link and join", room = room(&row.room))),
+        Outcome::NeedsModerator => Some(line!(
+            "{room}: ask a moderator to invite {new}", room = room(&row.room), new = &report.new
+        )),
+        _ => None,
+    });
+    let message = listed(
+        message,
+        "The old account **created** these rooms. That right cannot be handed on, so keep the old \
+         account for them:",
+        report,
+        |row| row.creator_stays.then(|| line!("{room}", room = room(&row.room))),
+    );
+    direct_chats(message, report).and(next(report, migration, reader))
+}
+
+/// How many rooms the bot brought the new account into.
+pub(super) fn brought_in(report: &Report) -> usize {
+    report.rooms.iter().filter(|row| row.outcome == Outcome::Joined).count()
+}
+
+fn is_there(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::AlreadyThere | Outcome::Joined)
+}
+
+fn counts(report: &Report) -> Vec<Line> {
+    let line = |(kind, number): (OutcomeKind, usize)| {
+        let n = rooms(number);
+        match kind {
+            OutcomeKind::AlreadyThere => line!("{n}: was there before", n = n),
+            OutcomeKind::Joined => line!("{n}: joined, and checked", n = n),
+            OutcomeKind::Invited => line!("{n}: invited, not yet accepted", n = n),
+            OutcomeKind::ByHand => line!("{n}: to be joined by hand", n = n),
+            OutcomeKind::NeedsModerator => line!("{n}: needs a moderator", n = n),
+            OutcomeKind::Unreachable => line!("{n}: the new account cannot get in", n = n),
+            OutcomeKind::Skipped => line!("{n}: skipped, as you said", n = n),
+            OutcomeKind::Failed => line!("{n}: failed", n = n),
+            OutcomeKind::NotTried => line!("{n}: not tried", n = n),
+            OutcomeKind::Missing => line!("{n}: joined, but not found there", n = n),
+        }
+    };
+    report.counts().into_iter().map(line).collect()
+}
+
+/// A list of the rooms for which `tell` has something to tell.
+fn listed(
+    message: Message,
+    head: &'static str,
+    report: &Report,
+    tell: impl Fn(&ReportRow) -> Option<Line>,
+) -> Message {
+    let mut lines: Vec<_> = report.rooms.iter().filter_map(tell).collect();
+    if lines.is_empty() {
+        return message;
+    }
+    let more = lines.len().saturating_sub(LISTED);
+    lines.truncate(LISTED);
+    if more > 0 {
+        lines.push(line!("and {more} more, in the files that `report` sends", more = more));
+    }
+    message.and(head).list(lines)
+}
+
+/// What could not be done in a room that the new account is in.
+fn unfinished(row: &ReportRow) -> Option<Line> {
+    let power = row.power_level.as_ref().and_then(|(level, result)| {
+        let why = failed(result)?;
+        Some(line!("power level {level} ({why})", level = *level, why = why))
+    });
+    let power = power.or_else(|| {
+        let level = row.power_out_of_reach?;
+        Some(line!("power level {level} (only somebody with more power can give it)", level = level))
+    });
+    let tags = row.tags.as_ref().and_then(failed).map(|why| line!("tags ({why})", why = why));
+    let what = match (power, tags) {
+        (Some(power), Some(tags)) => line!("{power}, {tags}", power = power, tags = tags),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) => return None,
+    };
+    is_there(&row.outcome).then(|| line!("{room}: {what}", room = room(&row.room), what = what))
+}
+
+fn failed(result: &StepResult) -> Option<Line> {
+    match result {
+        StepResult::Done | StepResult::AlreadySo => None,
+        StepResult::Failed(why) => Some(line!("{why}", why = failure_words(why))),
+        StepResult::NoAccess => Some(line!("no access")),
+        StepResult::NotTried => Some(line!("not tried")),
+        StepResult::Undone => Some(line!("somebody changed it since")),
+    }
+}
+
+fn direct_chats(message: Message, report: &Report) -> Message {
+    match &report.direct_chats {
+        Some(StepResult::Failed(why)) => message.and(line!(
+            "The direct chats could not be marked as such in the new account: {why}.", why = failure_words(why)
+        )),
+        Some(StepResult::NoAccess) => message.and(
+            "I may not act as the new account, so its direct chats are not marked as such. Most \
+             apps let you mark a room as a direct chat.",
+        ),
+        _ => message,
+    }
+}
+
+fn next(report: &Report, migration: &Migration, reader: Side) -> Line {
+    let failed = report.rooms.iter().any(|row| {
+        matches!(row.outcome, Outcome::Failed(_) | Outcome::Missing)
+            || matches!(row.power_level, Some((_, StepResult::Failed(_))))
+            || matches!(row.tags, Some(StepResult::Failed(_)))
+    }) || matches!(report.direct_chats, Some(StepResult::Failed(_)));
+    if !migration.phase.is_over() {
+        return line!("The migration is not over, so this is how it stands now. `status` tells more.");
+    }
+    let forget = line!("`report` sends it all as files. `forget` logs my sessions out and deletes what I stored.");
+    match (failed && migration.phase == Phase::Finished, reader) {
+        (true, Side::Old) => line!("Say `retry` to try again what failed. {forget}", forget = forget),
+        (true, Side::New) => line!(
+            "Say `retry` from {old} to try again what failed. {forget}",
+            old = &migration.old.user_id, forget = forget
+        ),
+        (false, _) => forget,
+    }
+}
