@@ -91,7 +91,9 @@ impl Entrance<'_> {
         }
         let found = self.transport.discover(user_id.server_name()).await;
         let record = match (kept, found) {
-            (Some(kept), Ok(server)) => AccountRecord { base_url: server.base_url().clone(), ..kept },
+            (Some(kept), Ok(server)) => {
+                AccountRecord { base_url: server.base_url().clone(), ..kept }
+            }
             // The homeserver may be down just now; then it is tried where it was.
             (Some(kept), Err(error)) => {
                 tracing::warn!(%error, "the bot's homeserver is not found");
@@ -206,7 +208,8 @@ impl Entrance<'_> {
             tracing::warn!(%error, "the bot's device could not be signed");
             return;
         };
-        let user = uiaa::UserIdentifier::Matrix(uiaa::MatrixUserIdentifier::new(user_id.to_string()));
+        let user =
+            uiaa::UserIdentifier::Matrix(uiaa::MatrixUserIdentifier::new(user_id.to_string()));
         let password = self.config.bot.password.expose_secret().to_owned();
         let password =
             assign!(uiaa::Password::new(user, password), { session: stage.session.clone() });
@@ -255,10 +258,7 @@ async fn show_keys_again(client: &Client) {
 
 fn session(record: &AccountRecord, token: &Secret) -> MatrixSession {
     MatrixSession {
-        meta: SessionMeta {
-            user_id: record.user_id.clone(),
-            device_id: record.device_id.clone(),
-        },
+        meta: SessionMeta { user_id: record.user_id.clone(), device_id: record.device_id.clone() },
         tokens: SessionTokens {
             access_token: token.expose_secret().to_owned(),
             refresh_token: None,

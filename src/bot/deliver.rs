@@ -18,12 +18,11 @@ use super::{
     reach::{self, Reach, Reason},
     reactions,
     records::{ProgressMessage, Prompt},
+    report_files,
     talk::{Cause, Unsent},
     wording::{self, Facts, Message, SecretFate, Unasked},
 };
-use crate::migration::{
-    Access, Event, Migration, Notice, Phase, Refusal, SecretMessage, Side,
-};
+use crate::migration::{Access, Event, Migration, Notice, Phase, Refusal, SecretMessage, Side};
 
 /// How long until an undelivered notice is looked at again when nothing else happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -110,8 +109,7 @@ impl Recipient {
     async fn step(&mut self) -> Result<Option<Duration>, Undone> {
         self.drop_moot().await?;
         let Some((notice, fate)) = self.pending.front().cloned() else { return Ok(None) };
-        let room =
-            reach::direct_message(&self.bot, &self.user, notice.room_id.as_deref()).await?;
+        let room = reach::direct_message(&self.bot, &self.user, notice.room_id.as_deref()).await?;
         if let Some(room) = room {
             self.tries = 0;
             self.deliver(&notice, fate, &room).await?;
@@ -173,7 +171,7 @@ impl Recipient {
     async fn reach_out(&mut self) -> Result<Duration, Undone> {
         let reason = Reason { text: self.reason(), tries: self.tries };
         match reach::invite(&self.bot, &self.user, &reason).await? {
-            Reach::There(_) | Reach::Invited => {
+            Reach::Invited => {
                 self.tries = 0;
                 Ok(LOOK_AGAIN)
             }
@@ -228,7 +226,12 @@ impl Recipient {
         Ok(())
     }
 
-    async fn deliver(&self, notice: &Notice, fate: SecretFate, room: &RoomId) -> Result<(), Undone> {
+    async fn deliver(
+        &self,
+        notice: &Notice,
+        fate: SecretFate,
+        room: &RoomId,
+    ) -> Result<(), Undone> {
         match deliver(&self.bot, notice, fate, room).await {
             // Another try would be refused as well.
             Err(Undone::Unsent(Unsent::Refused(error))) => {
@@ -264,6 +267,13 @@ async fn deliver(
     for (part, message) in messages.iter().enumerate() {
         let sent = bot.talk.say(room, message, cause.transaction(part)).await?;
         first.get_or_insert(sent);
+    }
+    if let (Event::Finished, Some(report)) =
+        (&notice.event, bot.shared.migrations.current_report(migration.id).ok())
+    {
+        for file in report_files::all(&report) {
+            bot.talk.send_file(room, &file, cause.transaction(file.name)).await?;
+        }
     }
     let Some(event) = first else { return Ok(()) };
     match (&notice.event, reader) {

@@ -41,7 +41,7 @@ const KEY_WAIT: (Duration, u32) = (Duration::from_millis(500), 20);
 /// After how long a person is told that it takes a while.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// Why something that arrived was not dealt with. It comes again after a restart.
+/// Why something could not be dealt with, and would not be with another try.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Undone {
     #[error(transparent)]

@@ -12,9 +12,8 @@ use matrix_sdk::{
         },
         assign,
         events::{
-            StateEventType,
+            InitialStateEvent, StateEventType,
             room::{encryption::RoomEncryptionEventContent, member::MembershipState},
-            InitialStateEvent,
         },
         serde::Raw,
     },
@@ -38,11 +37,9 @@ const TRIES: u32 = 3;
 /// How long until the next try.
 const PAUSE: Duration = Duration::from_secs(20);
 
-/// How a person can be reached.
+/// How it stands with inviting a person.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// In this direct message.
-    There(OwnedRoomId),
     /// They are invited, and have not answered.
     Invited,
     /// Something passing is in the way; to be tried again after this time.
@@ -58,7 +55,8 @@ pub(super) async fn direct_message(
     preferred: Option<&RoomId>,
 ) -> Result<Option<OwnedRoomId>, Undone> {
     let last = bot.shared.records.person(user)?.room_id;
-    let known = [preferred, last.as_deref()].into_iter().flatten().filter_map(|id| bot.client.get_room(id));
+    let known =
+        [preferred, last.as_deref()].into_iter().flatten().filter_map(|id| bot.client.get_room(id));
     for room in known.chain(bot.client.joined_rooms()) {
         if is_with(bot, &room, user).await? {
             return Ok(Some(room.room_id().to_owned()));
@@ -144,7 +142,8 @@ async fn made_before(bot: &Bot, user: &UserId) -> Result<Option<Room>, Undone> {
         let Ok(create) = serde_json::to_value(create) else { continue };
         let event = create.get("Sync").or_else(|| create.get("Stripped")).unwrap_or(&create);
         let is_for = event.pointer("/content").and_then(|content| content.get(MADE_FOR));
-        let is_own = event.get("sender").and_then(|sender| sender.as_str()) == Some(bot.me.as_str());
+        let is_own =
+            event.get("sender").and_then(|sender| sender.as_str()) == Some(bot.me.as_str());
         if is_own && is_for.and_then(|user| user.as_str()) == Some(user.as_str()) {
             return Ok(Some(room));
         }
@@ -209,6 +208,9 @@ pub(super) async fn withdraw(bot: &Bot, user: &UserId) -> Result<(), Undone> {
         room.kick_user(user, None).await?;
         rooms::leave(bot, &room).await?;
     }
-    bot.shared.records.change_person(user, |person| person.outreach = Default::default()).await
+    bot.shared
+        .records
+        .change_person(user, |person| person.outreach = Default::default())
+        .await
         .map_err(Undone::from)
 }

@@ -48,8 +48,12 @@ pub(super) async fn obey(
 ) -> Result<Answer, Undone> {
     let Some(prompt) = bot.shared.records.prompt(to)? else { return Ok(Answer::default()) };
     let answer = match (prompt, is(key, YES), is(key, NO)) {
-        (Prompt::Consent { migration }, true, _) => answer_request(bot, said, migration, true).await,
-        (Prompt::Consent { migration }, _, true) => answer_request(bot, said, migration, false).await,
+        (Prompt::Consent { migration }, true, _) => {
+            answer_request(bot, said, migration, true).await
+        }
+        (Prompt::Consent { migration }, _, true) => {
+            answer_request(bot, said, migration, false).await
+        }
         (Prompt::Plan { migration }, true, _) => run_plan(bot, said, to, migration).await,
         _ => Ok(Answer::default()),
     };

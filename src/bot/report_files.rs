@@ -24,11 +24,11 @@ impl std::fmt::Debug for File {
     }
 }
 
-/// `report.html` and `report.csv`.
+/// `report.csv` and `report.html`.
 pub(super) fn all(report: &Report) -> Vec<File> {
     vec![
-        File { name: "report.html", content_type: "text/html", content: html(report) },
         File { name: "report.csv", content_type: "text/csv", content: csv(report) },
+        File { name: "report.html", content_type: "text/html", content: html(report) },
     ]
 }
 
@@ -130,4 +130,22 @@ fn html(report: &Report) -> Vec<u8> {
 
 fn minutes(time: crate::clock::Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bot::wording::tests::sample_report;
+
+    #[test]
+    fn the_table_holds_no_formulas() {
+        insta::assert_snapshot!(String::from_utf8(csv(&sample_report())).unwrap());
+    }
+
+    #[test]
+    fn the_page_holds_no_markup_of_others() {
+        let page = String::from_utf8(html(&sample_report())).unwrap();
+        assert!(!page.contains("<script"));
+        insta::assert_snapshot!(page);
+    }
 }

@@ -65,11 +65,6 @@ impl Backoff {
         }
         self.clock.sleep(pause).await;
     }
-
-    /// After a success the first pause is short again.
-    pub(super) fn reset(&mut self) {
-        self.next = PAUSES.0;
-    }
 }
 
 /// Tries until it succeeds or fails for good.

@@ -32,8 +32,7 @@ pub(super) async fn company(bot: &Bot, room: &Room) -> Result<Company, matrix_sd
     if room.state() != RoomState::Joined {
         return Ok(Company::NotThere);
     }
-    let joined =
-        until_final(&bot.shared.clock, || room.members(RoomMemberships::JOIN)).await?;
+    let joined = until_final(&bot.shared.clock, || room.members(RoomMemberships::JOIN)).await?;
     let mut others = joined.iter().map(|member| member.user_id()).filter(|user| *user != bot.me);
     Ok(match (others.next(), others.next()) {
         (None, _) => Company::None,

@@ -239,12 +239,16 @@ impl Sync {
 
     fn hand_on(&mut self, room: &RoomId, job: Job, ticket: &Ticket) {
         let (bot, tasks) = (&self.bot, &mut self.tasks);
-        let queue = self.rooms.entry(room.to_owned()).or_insert_with(|| {
+        let mut begin = || {
             let (queue, jobs) = mpsc::unbounded_channel();
             tasks.spawn(attend(bot.clone(), room.to_owned(), jobs));
             queue
-        });
-        // The task ends only with this.
+        };
+        let queue = self.rooms.entry(room.to_owned()).or_insert_with(&mut begin);
+        if queue.is_closed() {
+            tracing::error!(%room, "the task of a room has died; it gets another");
+            *queue = begin();
+        }
         let _ = queue.send((job, ticket.clone()));
     }
 
@@ -274,9 +278,11 @@ fn company_may_have_changed(update: &JoinedRoomUpdate) -> bool {
     let is_member = |kind: Option<TimelineEventType>| kind == Some(TimelineEventType::RoomMember);
     let (State::Before(state) | State::After(state)) = &update.state;
     state.iter().any(|event| is_member(event.get_field("type").ok().flatten()))
-        || update.timeline.events.iter().any(|event| {
-            is_member(event.raw().get_field("type").ok().flatten())
-        })
+        || update
+            .timeline
+            .events
+            .iter()
+            .any(|event| is_member(event.raw().get_field("type").ok().flatten()))
 }
 
 /// A room's task: one job after the other.

@@ -139,7 +139,12 @@ impl Talk {
     }
 
     /// Deletes a message of somebody's, if the bot may.
-    pub(super) async fn redact(&self, room: &RoomId, event: &EventId, why: &str) -> Result<(), Unsent> {
+    pub(super) async fn redact(
+        &self,
+        room: &RoomId,
+        event: &EventId,
+        why: &str,
+    ) -> Result<(), Unsent> {
         let room = self.room(room)?;
         let transaction = OwnedTransactionId::from(format!("tern-redact-{event}"));
         until_final(&self.clock, || async {

@@ -46,7 +46,7 @@ pub enum Auth {
 #[derive(Clone)]
 #[must_use]
 pub struct Account {
-    transport: Transport,
+    pub(super) transport: Transport,
     server: Server,
     user_id: OwnedUserId,
     auth: Arc<Auth>,

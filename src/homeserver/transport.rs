@@ -113,6 +113,10 @@ impl Transport {
         })))
     }
 
+    pub(super) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
     /// What waits for its turn, and until when.
     pub fn pacing(&self) -> &Pacing {
         &self.0.pacing

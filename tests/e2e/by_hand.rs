@@ -14,8 +14,8 @@ async fn without_access_to_the_new_account_the_person_accepts_and_the_bot_notice
     let chats = scene.consented().await;
     log_in(&chats.old).await;
     chats.new.say("login none").await.unwrap();
-    chats.new.hear_about("will **not** act").await.unwrap();
-    chats.old.hear_about("`go`").await.unwrap();
+    chats.new.hear_about("will not act").await.unwrap();
+    chats.old.hear_about("The plan").await.unwrap();
     chats.old.say("go").await.unwrap();
     let links = chats.new.hear_about("matrix.to").await.unwrap();
     assert!(links.body.contains("By link"), "{}", links.body);
@@ -48,9 +48,9 @@ async fn without_access_to_the_old_account_the_new_one_joins_what_it_can() {
     scene.old.invite(&invited, scene.new.user_id()).await.unwrap();
     let chats = scene.consented().await;
     chats.old.say("login none").await.unwrap();
-    chats.old.hear_about("will **not** act").await.unwrap();
+    chats.old.hear_about("will not act").await.unwrap();
     log_in(&chats.new).await;
-    chats.old.hear_about("`go`").await.unwrap();
+    chats.old.hear_about("The plan").await.unwrap();
     chats.old.say(&format!("include #oldhand-named:{}", scene.pair.old.name())).await.unwrap();
     chats.old.hear_about("oldhand-named").await.unwrap();
     chats.old.say("go").await.unwrap();
@@ -65,9 +65,9 @@ async fn without_any_access_the_bot_says_that_it_can_do_nothing() {
     let scene = Scene::new("nohand").await;
     let chats = scene.consented().await;
     chats.old.say("login none").await.unwrap();
-    chats.old.hear_about("will **not** act").await.unwrap();
+    chats.old.hear_about("will not act").await.unwrap();
     chats.new.say("login none").await.unwrap();
     chats.old.hear_about("nothing I can do").await.unwrap();
     log_in(&chats.new).await;
-    chats.old.hear_about("`go`").await.unwrap();
+    chats.old.hear_about("The plan").await.unwrap();
 }

@@ -60,7 +60,7 @@ async fn a_stranger_cannot_accept() {
     chats.old.say("status").await.unwrap();
     chats.old.hear_about("agree").await.unwrap();
     let said: String = chats.old.messages().into_iter().map(|message| message.body).collect();
-    assert!(!said.contains("**agreed**") && !said.contains("login password"), "{said}");
+    assert!(!said.contains("agreed to the move") && !said.contains("login password"), "{said}");
 }
 
 #[tokio::test]
@@ -80,10 +80,20 @@ async fn an_account_takes_part_in_one_migration_at_a_time() {
 async fn an_account_that_does_not_exist_is_told_of_with_the_reason() {
     let scene = Scene::new("nobody").await;
     let chats = scene.chats().await;
-    let nowhere = "@nobody:does-not-exist.invalid";
-    chats.old.say(&format!("start {nowhere}")).await.unwrap();
-    let answer = chats.old.hear_about("could not").await.unwrap();
-    assert!(answer.body.contains(nowhere), "{}", answer.body);
+    let nobody = format!("@nobody-at-all:{}", scene.pair.new.name());
+    chats.old.say(&format!("start {nobody}")).await.unwrap();
+    let answer = chats.old.hear_about("no such account").await.unwrap();
+    assert!(answer.body.contains(&nobody), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_reached_is_told_of_and_how_the_new_account_can_write_instead() {
+    let scene = Scene::new("nowhere").await;
+    let chat = scene.old.chat_with(scene.bot.user_id(), true).await.unwrap();
+    chat.say("start @somebody:does-not-exist.invalid").await.unwrap();
+    let chat = chat.with_patience(std::time::Duration::from_secs(120));
+    let answer = chat.hear_about("cannot reach does-not-exist.invalid").await.unwrap();
+    assert!(answer.body.contains(scene.bot.user_id().as_str()), "{}", answer.body);
     assert!(answer.body.contains("accept"), "{}", answer.body);
 }
 

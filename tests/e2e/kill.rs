@@ -101,7 +101,7 @@ async fn a_bot_that_is_killed_at_each_stage_of_the_chat_is_still_the_same_and_as
         chat.hear_about("can act as").await.unwrap();
     }
     again().await;
-    chats.old.hear_about("`go`").await.unwrap();
+    chats.old.hear_about("The plan").await.unwrap();
     again().await;
     chats.old.say("go").await.unwrap();
     chats.old.hear_about("`forget`").await.unwrap();
@@ -110,8 +110,8 @@ async fn a_bot_that_is_killed_at_each_stage_of_the_chat_is_still_the_same_and_as
     for (chat, part) in [
         (&chats.old, "I am asking"),
         (&chats.new, "wants to move to this account"),
-        (&chats.old, "I **can act** as this account"),
-        (&chats.new, "I **can act** as this account"),
+        (&chats.old, "I can act as this account"),
+        (&chats.new, "I can act as this account"),
     ] {
         let said = said_once(chat).iter().filter(|body| body.contains(part)).count();
         assert_eq!(said, 1, "{part}: {}", chat.transcript());

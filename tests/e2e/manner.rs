@@ -52,9 +52,12 @@ async fn nonsense_is_answered_with_what_could_be_meant_and_the_bot_goes_on() {
     chat.say("start nobody").await.unwrap();
     chat.hear_about("nobody").await.unwrap();
     chat.say("start @:").await.unwrap();
-    chat.hear_about("@new:server").await.unwrap();
+    chat.hear_about("“@:” is not the full name").await.unwrap();
     chat.say(&format!("start {}", "x".repeat(40_000))).await.unwrap();
-    let answer = chat.hear_about("@new:server").await.unwrap();
+    let answer = chat.hear_about("start").await.unwrap();
+    assert!(answer.body.len() < 4_000, "{}", answer.body);
+    chat.say(&"lorem ipsum ".repeat(3_000)).await.unwrap();
+    let answer = chat.hear_about("help").await.unwrap();
     assert!(answer.body.len() < 4_000, "{}", answer.body);
     chat.send(RoomMessageEventContent::notice_plain("help")).await.unwrap();
     chat.say("HELP start").await.unwrap();

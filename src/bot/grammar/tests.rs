@@ -38,7 +38,9 @@ fn shown(argument: &Argument) -> String {
         Argument::User(user) => user.to_string(),
         Argument::Rooms(rooms) => format!("{rooms:?}"),
         Argument::Route(route) => format!("{route:?}"),
-        Argument::Login(Login::Password(secret)) => format!("password [{}]", secret.expose_secret()),
+        Argument::Login(Login::Password(secret)) => {
+            format!("password [{}]", secret.expose_secret())
+        }
         Argument::Login(Login::Token(secret)) => format!("token [{}]", secret.expose_secret()),
         Argument::Login(Login::None) => "none".to_owned(),
     }
@@ -98,7 +100,8 @@ fn commands_are_read_in_every_way_people_write_them() {
         "> my own quote\ngo",
         "> only a quote",
     ];
-    let read: Vec<_> = table.iter().map(|body| format!("{body:?}\n    {}", read(body, None))).collect();
+    let read: Vec<_> =
+        table.iter().map(|body| format!("{body:?}\n    {}", read(body, None))).collect();
     insta::assert_snapshot!(read.join("\n"));
 }
 
@@ -134,10 +137,7 @@ fn words_do_not_show_a_password() {
 fn a_word_longer_than_any_command_is_like_none() {
     let body = "g".repeat(64_000);
     let words = Words::new(&body, None, "!migrate");
-    assert!(matches!(
-        parse(&words, COMMANDS),
-        Err(Mistake::UnknownCommand { nearest: None, .. })
-    ));
+    assert!(matches!(parse(&words, COMMANDS), Err(Mistake::UnknownCommand { nearest: None, .. })));
     let words = Words::new(&format!("skip {body}"), None, "!migrate");
     assert!(matches!(
         parse(&words, COMMANDS),

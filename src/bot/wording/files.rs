@@ -9,17 +9,19 @@ use crate::{
 };
 
 /// The heads of the columns.
-pub fn csv_header() -> [&'static str; 9] {
+pub(crate) fn csv_header() -> [&'static str; 9] {
     ["room", "name", "alias", "route", "outcome", "why", "power level", "tags", "creator stays"]
 }
 
 /// What is counted, in the words of the rows.
-pub fn labels_of_counts(counts: &BTreeMap<OutcomeKind, usize>) -> Vec<(&'static str, usize)> {
+pub(crate) fn labels_of_counts(
+    counts: &BTreeMap<OutcomeKind, usize>,
+) -> Vec<(&'static str, usize)> {
     counts.iter().map(|(kind, number)| (outcome_kind_words(*kind), *number)).collect()
 }
 
 /// How a room ended, and why.
-pub fn outcome_words(outcome: &Outcome) -> (&'static str, String) {
+pub(crate) fn outcome_words(outcome: &Outcome) -> (&'static str, String) {
     let why = match outcome {
         Outcome::Failed(why) => plain(why),
         Outcome::Unreachable(reason) => reason_words(reason).to_owned(),
@@ -46,7 +48,7 @@ fn outcome_kind_words(kind: OutcomeKind) -> &'static str {
 }
 
 /// Why the new account cannot get into a room.
-pub fn reason_words(reason: &Reason) -> &'static str {
+pub(crate) fn reason_words(reason: &Reason) -> &'static str {
     match reason {
         Reason::Banned => "the new account is banned there",
         Reason::NotFederated => "the room is closed to other servers",
@@ -56,7 +58,7 @@ pub fn reason_words(reason: &Reason) -> &'static str {
 }
 
 /// What came of one step.
-pub fn step_words(result: &StepResult) -> String {
+pub(crate) fn step_words(result: &StepResult) -> String {
     match result {
         StepResult::Done => "done".to_owned(),
         StepResult::AlreadySo => "was so already".to_owned(),

@@ -10,11 +10,11 @@ use super::{
 };
 
 /// In a direct message that somebody began with the bot.
-pub fn greeting(display_name: &str) -> Message {
+pub(crate) fn greeting(display_name: &str) -> Message {
     Message::new(line!(
         "Hello. I am {name}, a bot that moves a person from one Matrix account to another: their \
-         rooms, direct chats, room tags and rights.",
-        name = super::value::name(display_name)
+         rooms, direct chats, room tags and power levels.",
+        name = display_name.to_owned()
     ))
     .and(
         "Write to me from the account that you want to **leave**, and say `start @new:server`, \
@@ -25,7 +25,7 @@ pub fn greeting(display_name: &str) -> Message {
 }
 
 /// In a room with others, before leaving it.
-pub fn hint(me: &UserId) -> Message {
+pub(crate) fn hint(me: &UserId) -> Message {
     Message::new(line!(
         "I move people from one Matrix account to another, and I talk about that only in direct \
          messages. To talk to me, start a direct chat with {me}.",
@@ -35,7 +35,7 @@ pub fn hint(me: &UserId) -> Message {
 }
 
 /// In a direct message that somebody else joined.
-pub fn crowded(me: &UserId) -> Message {
+pub(crate) fn crowded(me: &UserId) -> Message {
     Message::new(
         "There are more than the two of us in this room now. What I do concerns one person only, \
          so I stay silent here from now on, and follow no commands in this room.",
@@ -47,7 +47,7 @@ pub fn crowded(me: &UserId) -> Message {
 }
 
 /// For a message that could not be decrypted.
-pub fn unreadable() -> Message {
+pub(crate) fn unreadable() -> Message {
     Message::new(
         "I cannot read one of your messages: the key to it did not arrive. I did nothing about it.",
     )
@@ -55,12 +55,12 @@ pub fn unreadable() -> Message {
 }
 
 /// While something takes longer than people like to wait.
-pub fn looking() -> Message {
+pub(crate) fn looking() -> Message {
     Message::new("Looking… This takes a moment.")
 }
 
 /// When the bot itself is broken.
-pub fn broken() -> Message {
+pub(crate) fn broken() -> Message {
     Message::new(
         "Something went wrong on my side, and I could not do that. Nothing of your migration is \
          lost.",
@@ -69,7 +69,7 @@ pub fn broken() -> Message {
 }
 
 /// For somebody whom the configuration does not let begin a migration.
-pub fn not_allowed(who: &UserId) -> Message {
+pub(crate) fn not_allowed(who: &UserId) -> Message {
     Message::new(line!(
         "I may not begin a migration for {who}: the admin of this bot limits who may. Nothing was \
          changed.",
@@ -79,23 +79,23 @@ pub fn not_allowed(who: &UserId) -> Message {
 }
 
 /// The name of a room made to ask somebody.
-pub fn asking_room_name(display_name: &str) -> String {
+pub(crate) fn asking_room_name(display_name: &str) -> String {
     format!("{display_name}: moving accounts")
 }
 
 /// The topic of a room made to ask somebody, and the reason of the invitation to it.
-pub fn asking_reason(old: &UserId) -> String {
+pub(crate) fn asking_reason(old: &UserId) -> String {
     format!("{old} wants to move to this account. Accept the chat to see the question.")
 }
 
 /// The topic of a room made for somebody who is in a migration already.
-pub fn talking_reason() -> String {
-    "News about the move of your Matrix account.".to_owned()
+pub(crate) fn talking_reason() -> String {
+    "News about the migration of your Matrix account.".to_owned()
 }
 
 /// Why the new account could not be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unasked {
+pub(crate) enum Unasked {
     /// There is no such account.
     NoSuchAccount,
     /// Its server cannot be reached.
@@ -107,23 +107,31 @@ pub enum Unasked {
 }
 
 /// To the old account: why the new one could not be asked, and how it can speak up itself.
-pub fn unasked(why: &Unasked, old: &OwnedUserId, new: &OwnedUserId, me: &UserId) -> Message {
+pub(crate) fn unasked(why: &Unasked, old: &OwnedUserId, new: &OwnedUserId, me: &UserId) -> Message {
     let server = new.server_name().as_str().to_owned();
     let (what, then) = match why {
         Unasked::NoSuchAccount => (
-            line!("I cannot ask {new}: its server says that there is **no such account**.", new = new),
+            line!(
+                "I cannot ask {new}: its server says that there is **no such account**.",
+                new = new
+            ),
             line!("Is the name right? If not, say `cancel`, and then `start` with the right name."),
         ),
         Unasked::ServerUnreachable => (
             line!(
                 "I cannot ask {new} now: my server **cannot reach {server}**. It may be down, or \
                  the name may be wrong.",
-                new = new, server = server
+                new = new,
+                server = server
             ),
             line!("If the name is wrong, say `cancel`, and then `start` with the right name."),
         ),
         Unasked::Refused(reason) => (
-            line!("I cannot ask {new}: the invitation was refused, with {why}.", new = new, why = quote(reason)),
+            line!(
+                "I cannot ask {new}: the invitation was refused, with {why}.",
+                new = new,
+                why = quote(reason)
+            ),
             line!("It may not accept invitations from strangers."),
         ),
         Unasked::Rejected => (
@@ -134,12 +142,14 @@ pub fn unasked(why: &Unasked, old: &OwnedUserId, new: &OwnedUserId, me: &UserId)
     Message::new(what).and(then).and(line!(
         "The new account can also come to me: from {new}, start a direct chat with {me}, and say \
          `accept {old}` there.",
-        new = new, me = Line::link(&me.matrix_to_uri().to_string(), me.as_str()), old = old
+        new = new,
+        me = Line::link(&me.matrix_to_uri().to_string(), me.as_str()),
+        old = old
     ))
 }
 
 /// To a person for whom `login` in a chat without encryption was refused.
-pub fn secret_in_the_clear(redacted: bool, me: &UserId) -> Message {
+pub(crate) fn secret_in_the_clear(redacted: bool, me: &UserId) -> Message {
     let deleted = if redacted {
         "I deleted your message."
     } else {
@@ -161,7 +171,7 @@ pub fn secret_in_the_clear(redacted: bool, me: &UserId) -> Message {
 }
 
 /// What becomes of a message with a password or token that was not used.
-pub fn secret_unused(redacted: bool) -> Line {
+pub(crate) fn secret_unused(redacted: bool) -> Line {
     Line::from(if redacted {
         "I deleted your message."
     } else {
@@ -175,7 +185,7 @@ pub(super) fn lapses_in(left: Duration) -> super::value::Value {
 }
 
 /// When everything that was stored about a migration is gone.
-pub fn forgotten() -> Message {
+pub(crate) fn forgotten() -> Message {
     Message::new(
         "The other account said `forget`: the migration is over, my sessions are logged out, and \
          all that I stored about it is deleted. What was done in rooms stays.",
@@ -184,7 +194,7 @@ pub fn forgotten() -> Message {
 }
 
 /// To the person who said `forget`, with the accounts whose session could not be logged out.
-pub fn forgot(not_logged_out: &[OwnedUserId]) -> Message {
+pub(crate) fn forgot(not_logged_out: &[OwnedUserId]) -> Message {
     let still_there = not_logged_out.iter().map(|user| line!("{user}", user = user));
     let message = Message::new(
         "Done: all that I stored about your migration is deleted. What was done in rooms stays.",
@@ -203,7 +213,7 @@ pub fn forgot(not_logged_out: &[OwnedUserId]) -> Message {
 }
 
 /// For a number that is in no list.
-pub fn no_such_number(listed: usize) -> Message {
+pub(crate) fn no_such_number(listed: usize) -> Message {
     let why = if listed == 0 {
         line!("I have shown you no list of rooms yet, so I cannot tell which room that is.")
     } else {

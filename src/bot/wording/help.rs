@@ -4,7 +4,7 @@ use super::message::{Line, Message, line};
 
 /// What is said about one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Help {
+pub(crate) struct Help {
     /// The command with what follows it.
     pub usage: &'static str,
     /// What it does, in one line without a full stop.
@@ -16,18 +16,18 @@ pub struct Help {
 }
 
 /// The texts, by command.
-pub mod texts {
+pub(crate) mod texts {
     use super::Help;
 
     /// `help`
-    pub const HELP: Help = Help {
+    pub(crate) const HELP: Help = Help {
         usage: "help [command]",
         does: "lists commands, or explains one with an example",
         more: &[],
         example: "help start",
     };
     /// `start`
-    pub const START: Help = Help {
+    pub(crate) const START: Help = Help {
         usage: "start @new:server",
         does: "begins: asks the new account for consent",
         more: &[
@@ -38,21 +38,21 @@ pub mod texts {
         example: "start @alice:new.example",
     };
     /// `accept`
-    pub const ACCEPT: Help = Help {
+    pub(crate) const ACCEPT: Help = Help {
         usage: "accept @old:server",
-        does: "agrees to the move; a ✅ on the question does the same",
+        does: "agrees to the migration; a ✅ on the question does the same",
         more: &["Say this from the **new** account, with the name of the account that asked."],
         example: "accept @alice:old.example",
     };
     /// `decline`
-    pub const DECLINE: Help = Help {
+    pub(crate) const DECLINE: Help = Help {
         usage: "decline @old:server",
-        does: "refuses the move; a ❌ on the question does the same",
+        does: "refuses the migration; a ❌ on the question does the same",
         more: &["Say this from the account that was asked. The migration then ends."],
         example: "decline @alice:old.example",
     };
     /// `login`
-    pub const LOGIN: Help = Help {
+    pub(crate) const LOGIN: Help = Help {
         usage: "login password SECRET, login token SECRET, login none",
         does: "gives access to the account that says it",
         more: &[
@@ -68,14 +68,14 @@ pub mod texts {
         example: "login password correct horse battery staple",
     };
     /// `plan`
-    pub const PLAN: Help = Help {
+    pub(crate) const PLAN: Help = Help {
         usage: "plan",
         does: "surveys both accounts and shows what would happen, changing nothing",
         more: &["Say it as often as you like: it shows how things are now."],
         example: "plan",
     };
     /// `rooms`
-    pub const ROOMS: Help = Help {
+    pub(crate) const ROOMS: Help = Help {
         usage: "rooms [route]",
         does: "lists rooms with their routes, numbered",
         more: &[
@@ -86,98 +86,101 @@ pub mod texts {
         example: "rooms moderator",
     };
     /// `skip`
-    pub const SKIP: Help = Help {
+    pub(crate) const SKIP: Help = Help {
         usage: "skip ROOM…",
         does: "takes rooms out of the plan",
         more: &["Name rooms by their numbers in `rooms`, or by ID, alias or link."],
         example: "skip 3 7-9 #garden:old.example",
     };
     /// `include`
-    pub const INCLUDE: Help = Help {
+    pub(crate) const INCLUDE: Help = Help {
         usage: "include ROOM…",
         does: "puts rooms back into the plan, or adds others to it",
         more: &["Name rooms by their numbers in `rooms`, or by ID, alias or link."],
         example: "include 3",
     };
     /// `go`
-    pub const GO: Help = Help {
+    pub(crate) const GO: Help = Help {
         usage: "go",
         does: "runs the plan shown last; a ✅ on the plan does the same",
         more: &["From then on `pause` and `cancel` stop it at any time."],
         example: "go",
     };
     /// `status`
-    pub const STATUS: Help = Help {
+    pub(crate) const STATUS: Help = Help {
         usage: "status",
         does: "tells the phase, counts, what it waits for, how long still",
         more: &[],
         example: "status",
     };
     /// `pause`
-    pub const PAUSE: Help = Help {
+    pub(crate) const PAUSE: Help = Help {
         usage: "pause",
         does: "stops until `resume` is said",
         more: &["What is being sent at that moment is still finished."],
         example: "pause",
     };
     /// `resume`
-    pub const RESUME: Help = Help {
-        usage: "resume",
-        does: "goes on after `pause`",
-        more: &[],
-        example: "resume",
-    };
+    pub(crate) const RESUME: Help =
+        Help { usage: "resume", does: "goes on after `pause`", more: &[], example: "resume" };
     /// `cancel`
-    pub const CANCEL: Help = Help {
+    pub(crate) const CANCEL: Help = Help {
         usage: "cancel",
         does: "ends the migration; it undoes nothing already done and says what was",
         more: &["Either account may say it at any time."],
         example: "cancel",
     };
     /// `retry`
-    pub const RETRY: Help = Help {
+    pub(crate) const RETRY: Help = Help {
         usage: "retry",
         does: "tries again what failed",
         more: &["What is done already is not done again."],
         example: "retry",
     };
     /// `report`
-    pub const REPORT: Help = Help {
+    pub(crate) const REPORT: Help = Help {
         usage: "report",
         does: "gives the report as a message and as files",
         more: &["`report.html` opens in any browser, `report.csv` in any table program."],
         example: "report",
     };
     /// `forget`
-    pub const FORGET: Help = Help {
+    pub(crate) const FORGET: Help = Help {
         usage: "forget",
         does: "logs my sessions out and deletes all that I stored about you",
-        more: &["A migration that is still going ends by it. What was done in rooms stays."],
+        more: &["A migration that is still going has to be ended first, with `cancel`. What was done in rooms stays."],
         example: "forget",
     };
 }
 
-/// All commands, in groups that follow a migration from start to end.
-pub fn list<'h>(helps: impl Iterator<Item = &'h Help>) -> Message {
-    let lines = helps.map(|help| line!("`{usage}`: {does}", usage = help.usage, does = template(help.does)));
+/// All commands, in the order of a migration.
+pub(crate) fn list<'h>(helps: impl Iterator<Item = &'h Help>) -> Message {
+    let lines =
+        helps.map(|help| line!("{usage}: {does}", usage = usage(help), does = Line::from(help.does)));
     Message::new("I move a person from one Matrix account to another. I understand:")
         .list(lines)
         .and("`help` with a command explains it, as in `help start`.")
 }
 
 /// One command.
-pub fn for_command(help: &Help) -> Message {
-    let told = Message::new(line!("`{usage}` {does}.", usage = help.usage, does = template(help.does)));
-    let told = help.more.iter().fold(told, |told, more| told.and(template(more)));
+pub(crate) fn for_command(help: &Help) -> Message {
+    let told =
+        Message::new(line!("{usage}: {does}.", usage = usage(help), does = Line::from(help.does)));
+    let told = help.more.iter().fold(told, |told, more| told.and(*more));
     told.and(line!("For example: `{example}`", example = help.example))
 }
 
-/// One row of the table of commands in Markdown.
-pub fn command_row(help: &Help, from: &str) -> String {
-    let usage: Vec<_> = help.usage.split(", ").map(|usage| format!("`{usage}`")).collect();
-    format!("| {} | {from} | {} |\n", usage.join(", "), help.does)
+/// The ways to say a command.
+fn usage(help: &Help) -> Line {
+    help.usage
+        .split(", ")
+        .map(|usage| line!("`{usage}`", usage = usage))
+        .reduce(|before, usage| line!("{before}, {usage}", before = before, usage = usage))
+        .unwrap_or_default()
 }
 
-fn template(text: &str) -> Line {
-    Line::from(text)
+/// One row of the table of commands in Markdown.
+pub(crate) fn command_row(help: &Help, from: &str) -> String {
+    let usage: Vec<_> = help.usage.split(", ").map(|usage| format!("`{usage}`")).collect();
+    format!("| {} | {from} | {} |\n", usage.join(", "), help.does)
 }

@@ -36,7 +36,7 @@ pub(super) fn room(label: &RoomLabel) -> Value {
 }
 
 /// What a person knows a room by, for the files of a report.
-pub fn room_name(label: &RoomLabel) -> String {
+pub(crate) fn room_name(label: &RoomLabel) -> String {
     line!("{room}", room = plain_room(label)).into_plain()
 }
 

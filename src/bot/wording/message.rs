@@ -15,26 +15,28 @@ use super::value::Value;
 
 /// A message: paragraphs and lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Message {
-    plain: String,
-    html: String,
+pub(crate) struct Message {
+    /// The text without markup.
+    pub(super) plain: String,
+    /// The text as HTML, of the tags that the specification suggests.
+    pub(super) html: String,
 }
 
 /// One line with its markup, already escaped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     plain: String,
     html: String,
 }
 
 impl Message {
     /// A message of one paragraph.
-    pub fn new(line: impl Into<Line>) -> Self {
+    pub(crate) fn new(line: impl Into<Line>) -> Self {
         Self::default().and(line)
     }
 
     /// With one more paragraph.
-    pub fn and(mut self, line: impl Into<Line>) -> Self {
+    pub(crate) fn and(mut self, line: impl Into<Line>) -> Self {
         let line = line.into();
         self.part_from_last();
         self.plain.push_str(&line.plain);
@@ -43,7 +45,7 @@ impl Message {
     }
 
     /// With one more paragraph, if there is one.
-    pub fn and_maybe(self, line: Option<impl Into<Line>>) -> Self {
+    pub(crate) fn and_maybe(self, line: Option<impl Into<Line>>) -> Self {
         match line {
             Some(line) => self.and(line),
             None => self,
@@ -51,7 +53,7 @@ impl Message {
     }
 
     /// With a list of points; without it when there are none.
-    pub fn list(mut self, lines: impl IntoIterator<Item = Line>) -> Self {
+    pub(crate) fn list(mut self, lines: impl IntoIterator<Item = Line>) -> Self {
         let mut lines = lines.into_iter().peekable();
         if lines.peek().is_none() {
             return self;
@@ -69,7 +71,7 @@ impl Message {
     }
 
     /// With lines one below the other; without them when there are none.
-    pub fn lines(mut self, lines: impl IntoIterator<Item = Line>) -> Self {
+    pub(crate) fn lines(mut self, lines: impl IntoIterator<Item = Line>) -> Self {
         let (plain, html): (Vec<_>, Vec<_>) =
             lines.into_iter().map(|line| (line.plain, line.html)).unzip();
         if plain.is_empty() {
@@ -100,18 +102,8 @@ impl Message {
         }
     }
 
-    /// The text without markup.
-    pub fn plain(&self) -> &str {
-        &self.plain
-    }
-
-    /// The text as HTML, of the tags that the specification suggests.
-    pub fn html(&self) -> &str {
-        &self.html
-    }
-
     /// As a notice that mentions nobody.
-    pub fn content(&self) -> RoomMessageEventContent {
+    pub(crate) fn content(&self) -> RoomMessageEventContent {
         let notice = NoticeMessageEventContent::html(self.plain.as_str(), self.html.as_str());
         RoomMessageEventContent::new(MessageType::Notice(notice)).add_mentions(Mentions::new())
     }
@@ -230,15 +222,13 @@ mod tests {
     fn a_template_has_code_bold_and_values() {
         let line = line!("Say `skip {n}` or **{what}**, 2*3 {x", n = 3_usize, what = name("<b>"));
         assert_eq!(line.plain, "Say `skip 3` or “<b>”, 2*3 {x");
-        assert_eq!(
-            line.html,
-            "Say <code>skip 3</code> or <strong>“&lt;b&gt;”</strong>, 2*3 {x"
-        );
+        assert_eq!(line.html, "Say <code>skip 3</code> or <strong>“&lt;b&gt;”</strong>, 2*3 {x");
     }
 
     #[test]
     fn a_hostile_room_name_adds_no_markup_and_does_not_turn_the_text_around() {
-        let hostile = "`**{n}`\u{202e}<img src=x>\u{0}\n@room \u{2066}".to_owned() + &"x".repeat(99);
+        let hostile =
+            format!("`**{{n}}`\u{202e}<img src=x>\u{0}\n@room \u{2066}{}", "x".repeat(99));
         let line = line!("Room {room}.", room = name(&hostile), n = "no");
         insta::assert_snapshot!(format!("{}\n{}", line.plain, line.html));
     }

@@ -11,13 +11,13 @@ use crate::bot::{
 };
 
 /// What was not understood, and what to type instead.
-pub fn mistake(mistake: &Mistake<'_, Command>) -> Message {
+pub(crate) fn mistake(mistake: &Mistake<'_, Command>) -> Message {
     match mistake {
         Mistake::Nothing => Message::new("Say `help` to see what I understand."),
         Mistake::UnknownCommand { word, nearest: Some(command) } => Message::new(line!(
             "I do not know {word}. Did you mean `{usage}`?",
             word = quote(word),
-            usage = command.help.usage
+            usage = likely(&command.help)
         ))
         .and("`help` lists what I understand."),
         Mistake::UnknownCommand { word, nearest: None } => Message::new(line!(
@@ -30,7 +30,9 @@ pub fn mistake(mistake: &Mistake<'_, Command>) -> Message {
 
 fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
     let what = match problem {
-        ArgumentProblem::Missing => line!("Something is missing after `{usage}`.", usage = word(help)),
+        ArgumentProblem::Missing => {
+            line!("Something is missing after `{usage}`.", usage = word(help))
+        }
         ArgumentProblem::TooMuch => {
             line!("I am not sure what you mean, so I did nothing: there is more than I expect.")
         }
@@ -60,10 +62,15 @@ fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
             line!("The password or token is missing: it goes on the same line.")
         }
     };
-    Message::new(what).and(line!("For example: `{example}`", example = help.example)).and(line!(
-        "`help {command}` tells more.",
-        command = word(help)
-    ))
+    Message::new(what)
+        .and(line!("For example: `{example}`", example = help.example))
+        .and(line!("`help {command}` tells more.", command = word(help)))
+}
+
+/// The command as it is most likely meant: without what may be left out.
+fn likely(help: &Help) -> &'static str {
+    let first = help.usage.split(", ").next().unwrap_or(help.usage);
+    first.split(" [").next().unwrap_or(first)
 }
 
 /// The command word of a usage.

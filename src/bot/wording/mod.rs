@@ -16,10 +16,11 @@ mod refusals;
 mod report;
 mod rooms;
 #[cfg(test)]
-mod tests;
+pub(in crate::bot) mod tests;
 mod value;
 
-pub use self::{
+pub(in crate::bot) use self::value::clean_name;
+pub(super) use self::{
     files::{csv_header, labels_of_counts, outcome_words, reason_words, step_words},
     greetings::*,
     help::{Help, command_row, for_command as help_for, list as help_list, texts as help_texts},
@@ -33,4 +34,3 @@ pub use self::{
     report::report,
     rooms::{by_hand, rooms_list},
 };
-pub(in crate::bot) use self::value::clean_name;

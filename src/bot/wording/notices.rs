@@ -19,7 +19,7 @@ use crate::{
 
 /// What is known when something is told.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// The migration, as it is now.
     pub migration: &'a Migration,
     /// Which of its accounts reads this.
@@ -40,7 +40,7 @@ pub struct Facts<'a> {
 
 /// What became of the message with a password or token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SecretFate {
+pub(crate) enum SecretFate {
     /// There was none.
     None,
     /// It is deleted.
@@ -50,13 +50,13 @@ pub enum SecretFate {
 }
 
 /// Why a message with a secret was redacted, for everybody to see.
-pub fn redact_reason() -> &'static str {
+pub(crate) fn redact_reason() -> &'static str {
     "It carried a password or token."
 }
 
 /// What is said about `event`. [`Event::Forgotten`] is told without a migration, by
 /// [`forgotten`](super::forgotten).
-pub fn notice(event: &Event, facts: &Facts<'_>) -> Message {
+pub(crate) fn notice(event: &Event, facts: &Facts<'_>) -> Message {
     let migration = facts.migration;
     match event {
         Event::ConsentRequested => consent_requested(facts),
@@ -117,7 +117,8 @@ fn consent_requested(facts: &Facts<'_>) -> Message {
         "Now open your **new** account: my question waits there, in a chat with me. Accept the \
          chat if you are asked to, and tap ✅ under the question, or say `accept {old}`. There \
          are {left} for that.",
-        old = old, left = lapses_in(time_left(facts))
+        old = old,
+        left = lapses_in(time_left(facts))
     ))
     .and("`status` tells how it stands; `cancel` takes the question back.")
 }
@@ -126,7 +127,7 @@ fn consent_question(facts: &Facts<'_>) -> Message {
     let old = &facts.migration.old.user_id;
     Message::new(line!("**{old} wants to move to this account.** Do you agree?", old = old))
         .and(
-            "If that is you: your rooms, direct chats, room tags and rights come to this account. \
+            "If that is you: your rooms, direct chats, room tags and power levels come to this account. \
              Nothing is taken away from it, and you see the plan before anything is changed.",
         )
         .and(line!(
@@ -142,7 +143,7 @@ fn consent_question(facts: &Facts<'_>) -> Message {
 fn consent_given(facts: &Facts<'_>) -> Message {
     let (new, reader) = (&facts.migration.new.user_id, facts.reader);
     let agreed = match reader {
-        Side::Old => line!("{new} **agreed** to the move.", new = new),
+        Side::Old => line!("{new} **agreed** to the migration.", new = new),
         Side::New => line!(
             "You **agreed** that {old} moves to this account.",
             old = &facts.migration.old.user_id
@@ -203,7 +204,8 @@ fn consent_declined(facts: &Facts<'_>) -> Message {
         ))
         .and(line!(
             "If that was a mistake, say `start {new}` from {old} to be asked again.",
-            new = new, old = old
+            new = new,
+            old = old
         )),
     }
 }
@@ -220,7 +222,11 @@ fn consent_expired(facts: &Facts<'_>) -> Message {
             "The question from {old} has **lapsed**. Nothing was changed.",
             old = old
         ))
-        .and(line!("To be asked again, say `start {new}` from {old}.", new = new, old = old)),
+        .and(line!(
+            "To be asked again, say `start {new}` from {old}.",
+            new = new,
+            old = old
+        )),
     }
 }
 
@@ -234,17 +240,17 @@ fn access_given(side: Side, facts: &Facts<'_>) -> Message {
             who = who
         ),
         (Access::None, Side::New) => line!(
-            "I will **not** act as {who}. So it is invited, and the invitations are accepted by \
-             hand.",
-            who = who
+            "I will **not** act as {who}. So it is invited, and {accepts} the invitations by hand.",
+            who = who,
+            accepts = if side == facts.reader { "you accept" } else { "accepts" }
         ),
         _ => line!("I **can act** as {who} now.", who = who),
     };
     let secret = match (side == facts.reader, facts.secret) {
         (true, SecretFate::Redacted) => Some("I deleted your message with the secret in it."),
-        (true, SecretFate::LeftToPerson) => Some(
-            "**Please delete your message** with the secret in it: I am not allowed to.",
-        ),
+        (true, SecretFate::LeftToPerson) => {
+            Some("**Please delete your message** with the secret in it: I am not allowed to.")
+        }
         _ => None,
     };
     Message::new(given).and_maybe(secret).and(after_login(facts))
@@ -311,10 +317,8 @@ fn survey_failed(side: Side, reason: &Failure, facts: &Facts<'_>) -> Message {
 }
 
 fn cancelled(by: Side, facts: &Facts<'_>) -> Message {
-    let said = line!(
-        "{who} said `cancel`: the migration **has ended**.",
-        who = you_or_account(by, facts)
-    );
+    let said =
+        line!("{who} said `cancel`: the migration **has ended**.", who = you_or_account(by, facts));
     let Some(report) = facts.report else {
         return Message::new(said).and("Nothing was changed in any room.").and(line!(
             "To begin again, say `start {new}` from the old account. `forget` logs my sessions \
@@ -328,5 +332,7 @@ fn cancelled(by: Side, facts: &Facts<'_>) -> Message {
             "What was done stays: I brought the new account into {rooms}.",
             rooms = super::value::rooms(joined)
         ))
-        .and("`report` tells room by room. `forget` logs my sessions out and deletes what I stored.")
+        .and(
+            "`report` tells room by room. `forget` logs my sessions out and deletes what I stored.",
+        )
 }

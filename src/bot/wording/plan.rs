@@ -5,13 +5,15 @@ use super::{
     message::{Line, Message, line},
     value::{count, rooms},
 };
-use crate::migration::{Access, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side};
+use crate::migration::{
+    Access, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side,
+};
 
 /// How many rooms are named where a count alone would be too little.
 const NAMED: usize = 5;
 
 /// The plan shown, with what to say to run it.
-pub fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
+pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
     let message = Message::new(line!(
         "**The plan: {rooms} of {old}, to {new}.** I have changed nothing yet.",
         rooms = rooms(plan.rooms.len()),
@@ -19,18 +21,15 @@ pub fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
         new = &migration.new.user_id
     ));
     if plan.rooms.is_empty() {
-        return message.and("The old account is in no room, so there is nothing to move.").and(next(
-            plan, migration, reader,
-        ));
+        return message
+            .and("The old account is in no room, so there is nothing to move.")
+            .and(next(plan, migration, reader));
     }
-    message
-        .list(routes(plan, migration))
-        .list(extras(plan))
-        .and(next(plan, migration, reader))
+    message.list(routes(plan, migration)).list(extras(plan)).and(next(plan, migration, reader))
 }
 
 /// After `skip` or `include`: what they did, and the plan.
-pub fn plan_changed(
+pub(crate) fn plan_changed(
     taken_out: bool,
     changed: usize,
     new_plan: &Plan,
@@ -48,7 +47,7 @@ pub fn plan_changed(
 }
 
 /// For a ✅ on a plan that is not the one shown last.
-pub fn outdated_plan() -> Message {
+pub(crate) fn outdated_plan() -> Message {
     Message::new("That plan is out of date, so I did not run it.")
         .and("Say `plan` to see how things are now, and then `go`.")
 }
@@ -57,28 +56,34 @@ pub fn outdated_plan() -> Message {
 pub(super) fn going_on_by_itself(phase: &Phase, reader: Side) -> Line {
     match (phase, reader) {
         (Phase::Surveying, _) => line!(
-            "I am now looking at both accounts. The plan comes here in a moment; nothing is \
-             changed before you said `go`."
+            "I am now looking at both accounts. The plan comes here in a moment; until \
+             you have seen it, nothing is changed."
         ),
         (Phase::AwaitingGo, Side::Old) => line!("Say `plan` to see the plan, and `go` to run it."),
         (Phase::AwaitingGo, Side::New) => {
             line!("Say `plan` to see the plan. The old account says `go` to run it.")
         }
-        (Phase::Running, _) => line!("The migration goes on by itself. `status` tells how it stands."),
+        (Phase::Running, _) => {
+            line!("The migration goes on by itself. `status` tells how it stands.")
+        }
         (Phase::Paused(_), _) => line!("The migration is paused: say `resume` to go on."),
         _ => line!("`status` tells how it stands."),
     }
 }
 
 fn next(plan: &Plan, migration: &Migration, reader: Side) -> Line {
-    let done = plan.rooms.iter().all(|room| {
-        matches!(room.route.kind(), RouteKind::NeedsModerator | RouteKind::Unreachable | RouteKind::Skipped)
-    });
+    let can_do_something = plan
+        .rooms
+        .iter()
+        .any(|room| matches!(room.route.kind(), RouteKind::Join | RouteKind::InviteAndJoin));
     match (reader, &migration.phase) {
         (_, phase) if *phase != Phase::AwaitingGo => going_on_by_itself(phase, reader),
-        (Side::Old, _) if done && !plan.rooms.is_empty() => line!(
-            "As it stands there is little that I can do. `rooms` tells why, room by room; `go` \
-             goes on all the same."
+        (Side::Old, _) if plan.rooms.is_empty() => {
+            line!("Say `go` to end the migration with a report, or `cancel` to end it without.")
+        }
+        (Side::Old, _) if !can_do_something => line!(
+            "As it stands there is little that I can do: `rooms` tells why, room by room. To go on \
+             all the same, tap ✅ or say `go`."
         ),
         (Side::Old, _) => line!(
             "Say `rooms` to see every room, and `skip` with a room's number to leave it out. To \
@@ -131,15 +136,21 @@ fn unreachable_line(plan: &Plan, number: usize) -> Line {
             None => reasons.push((reason, 1)),
         }
     }
-    let line = line!("{n}: the new account **cannot get in**.", n = rooms(number));
-    reasons.into_iter().fold(line, |line, (reason, n)| {
-        line.followed_by(&line!("In {n}: {why}.", n = rooms(n), why = super::reason_words(reason)))
-    })
+    let reasons = reasons.into_iter().map(|(reason, number)| {
+        line!("{why} ({number})", why = super::reason_words(reason), number = number)
+    });
+    let reasons = reasons.reduce(|before, why| line!("{before}, {why}", before = before, why = why));
+    line!(
+        "{n}: the new account **cannot get in**, since {reasons}.",
+        n = rooms(number),
+        reasons = reasons.unwrap_or_default()
+    )
 }
 
 /// What comes along with the rooms.
 fn extras(plan: &Plan) -> Vec<Line> {
-    let after = |test: fn(&PlannedRoom) -> bool| plan.rooms.iter().filter(|room| test(room)).count();
+    let after =
+        |test: fn(&PlannedRoom) -> bool| plan.rooms.iter().filter(|room| test(room)).count();
     let power = after(|room| room.after.power_level.is_some());
     let tags = after(|room| !room.after.tags.is_empty());
     let creators: Vec<_> = plan.rooms.iter().filter(|room| room.after.creator_stays).collect();
@@ -147,7 +158,8 @@ fn extras(plan: &Plan) -> Vec<Line> {
     let mut lines = Vec::new();
     if power > 0 {
         lines.push(line!(
-            "In {n} the new account gets the old one's **power level**.", n = rooms(power)
+            "In {n} the new account gets the old one's **power level**.",
+            n = rooms(power)
         ));
     }
     if direct > 0 {
@@ -157,11 +169,12 @@ fn extras(plan: &Plan) -> Vec<Line> {
         ));
     }
     if tags > 0 {
-        lines.push(line!("{n} keep their tags, such as favorites.", n = rooms(tags)));
+        let keep = if tags == 1 { "keeps its tags" } else { "keep their tags" };
+        lines.push(line!("{n} {keep}, such as favorites.", n = rooms(tags), keep = keep));
     }
     if !creators.is_empty() {
         lines.push(line!(
-            "{n} created by the old account: the rights of a **creator** cannot be handed on, so \
+            "{n} created by the old account: what only a **creator** may do cannot be handed on, so \
              keep the old account for {named}.",
             n = rooms(creators.len()),
             named = named(creators.into_iter())
@@ -176,7 +189,12 @@ fn named<'r>(planned: impl Iterator<Item = &'r PlannedRoom>) -> Line {
     let mut line = Line::default();
     for (i, planned) in all.iter().take(NAMED).enumerate() {
         let separator = if i == 0 { "" } else { ", " };
-        line = line!("{before}{separator}{room}", before = line, separator = separator, room = room(&planned.room));
+        line = line!(
+            "{before}{separator}{room}",
+            before = line,
+            separator = separator,
+            room = room(&planned.room)
+        );
     }
     match all.len().saturating_sub(NAMED) {
         0 => line,

@@ -13,7 +13,11 @@ use crate::{
 };
 
 /// The message that is edited in place while a plan is run.
-pub fn progress(migration: &Migration, progress: Option<&Progress>, reader: Side) -> Message {
+pub(crate) fn progress(
+    migration: &Migration,
+    progress: Option<&Progress>,
+    reader: Side,
+) -> Message {
     let Some(progress) = progress else {
         return Message::new("**Moving.** I have begun to run the plan.")
             .and("This message tells how far it is. `pause` and `cancel` stop it.");
@@ -26,7 +30,9 @@ pub fn progress(migration: &Migration, progress: Option<&Progress>, reader: Side
     };
     let message = Message::new(line!(
         "{head} {done} of {rooms} done.",
-        head = Line::from(head), done = progress.done, rooms = rooms(progress.rooms)
+        head = Line::from(head),
+        done = progress.done,
+        rooms = rooms(progress.rooms)
     ))
     .lines(details(migration, progress, reader));
     match &migration.phase {
@@ -39,9 +45,12 @@ pub fn progress(migration: &Migration, progress: Option<&Progress>, reader: Side
 fn details(migration: &Migration, progress: &Progress, reader: Side) -> Vec<Line> {
     let mut lines = Vec::new();
     if progress.failed > 0 {
-        lines.push(line!(
-            "{n} failed; `retry` tries again once the rest is done.", n = rooms(progress.failed)
-        ));
+        let failed = rooms(progress.failed);
+        lines.push(if migration.phase.is_over() {
+            line!("{failed} failed; `retry` tries again.", failed = failed)
+        } else {
+            line!("{failed} failed; `retry` tries again once the rest is done.", failed = failed)
+        });
     }
     if progress.by_hand > 0 {
         lines.push(by_hand_line(migration, progress.by_hand, reader));
@@ -55,9 +64,13 @@ fn details(migration: &Migration, progress: &Progress, reader: Side) -> Vec<Line
 fn by_hand_line(migration: &Migration, number: usize, reader: Side) -> Line {
     let n = count(number, "room waits", "rooms wait");
     match reader {
-        Side::New => line!("{n} for you: accept the invitations, and follow the links I sent.", n = n),
+        Side::New => {
+            line!("{n} for you: accept the invitations, and follow the links I sent.", n = n)
+        }
         Side::Old => line!(
-            "{n} for {new}: accept the invitations there by hand.", n = n, new = &migration.new.user_id
+            "{n} for {new}: accept the invitations there by hand.",
+            n = n,
+            new = &migration.new.user_id
         ),
     }
 }
@@ -66,14 +79,20 @@ fn wait_line(wait: &Wait, migration: &Migration) -> Line {
     let left = about(wait.remaining);
     match wait.reason {
         WaitReason::RateLimit => {}
-        WaitReason::InviteeServer => return line!(
-            "Waiting: {server} takes no more invitations for now. The next try is in {left}.",
-            server = server(migration, wait.side.other()), left = left
-        ),
-        WaitReason::Retry => return line!(
-            "Waiting: {server} does not answer. The next try is in {left}.",
-            server = server(migration, wait.side), left = left
-        ),
+        WaitReason::InviteeServer => {
+            return line!(
+                "Waiting: {server} takes no more invitations for now. The next try is in {left}.",
+                server = server(migration, wait.side.other()),
+                left = left
+            );
+        }
+        WaitReason::Retry => {
+            return line!(
+                "Waiting: {server} does not answer. The next try is in {left}.",
+                server = server(migration, wait.side),
+                left = left
+            );
+        }
     }
     line!(
         "Waiting: {server} lets {who} {act} again in {left}.",
@@ -95,21 +114,30 @@ fn act(action: Action) -> &'static str {
 }
 
 /// The answer to `status`.
-pub fn status(migration: &Migration, progress: Option<&Progress>, reader: Side, now: Timestamp) -> Message {
+pub(crate) fn status(
+    migration: &Migration,
+    progress: Option<&Progress>,
+    reader: Side,
+    now: Timestamp,
+) -> Message {
     let head = Message::new(line!(
-        "The move from {old} to {new}:",
-        old = &migration.old.user_id, new = &migration.new.user_id
+        "The migration from {old} to {new}:",
+        old = &migration.old.user_id,
+        new = &migration.new.user_id
     ));
     let (now_line, next) = phase_lines(migration, reader, now);
     let mut message = head.and(now_line);
     if let Some(progress) = progress.filter(|_| migration.went.is_some()) {
-        message = message.lines(std::iter::once(counts(progress, migration)).chain(details(migration, progress, reader)));
+        message = message.lines(
+            std::iter::once(counts(progress, migration))
+                .chain(details(migration, progress, reader)),
+        );
     }
     message.and(next)
 }
 
 /// The answer to `status` from an account that was asked, and has not answered.
-pub fn asked(requests: &[Migration], now: Timestamp) -> Message {
+pub(crate) fn asked(requests: &[Migration], now: Timestamp) -> Message {
     requests.iter().fold(Message::default(), |message, migration| {
         let (_, next) = awaiting_consent(migration, Side::New, now);
         message
@@ -119,11 +147,15 @@ pub fn asked(requests: &[Migration], now: Timestamp) -> Message {
 }
 
 fn counts(progress: &Progress, migration: &Migration) -> Line {
-    let done = line!("{done} of {rooms} done.", done = progress.done, rooms = rooms(progress.rooms));
+    let done =
+        line!("{done} of {rooms} done.", done = progress.done, rooms = rooms(progress.rooms));
     if migration.phase != Phase::Running {
         return done;
     }
-    done.followed_by(&line!("It has been going on for {elapsed}.", elapsed = about(progress.elapsed)))
+    done.followed_by(&line!(
+        "It has been going on for {elapsed}.",
+        elapsed = about(progress.elapsed)
+    ))
 }
 
 fn phase_lines(migration: &Migration, reader: Side, now: Timestamp) -> (Line, Line) {
@@ -141,20 +173,32 @@ fn phase_lines(migration: &Migration, reader: Side, now: Timestamp) -> (Line, Li
                 Side::New => line!("Say `plan` to see it. The old account says `go` to run it."),
             },
         ),
-        Phase::Running => (line!("The plan **is being run**."), line!("`pause` and `cancel` stop it.")),
-        Phase::Paused(_) => (line!("It is **paused**."), line!("Say `resume` to go on, or `cancel` to end it.")),
+        Phase::Running => {
+            (line!("The plan **is being run**."), line!("`pause` and `cancel` stop it."))
+        }
+        Phase::Paused(_) => {
+            (line!("It is **paused**."), line!("Say `resume` to go on, or `cancel` to end it."))
+        }
         Phase::Failed(reason) => (
-            line!("It is **stuck**: an account could not be read, {reason}.", reason = failure_words(reason)),
+            line!(
+                "It is **stuck**: an account could not be read: {reason}.",
+                reason = failure_words(reason)
+            ),
             line!("Say `plan` to try again, or `login` if my access to it was lost."),
         ),
         Phase::Finished => (
             line!("It is **finished**."),
-            line!("`report` tells what was done. `forget` logs my sessions out and deletes what I stored."),
+            line!(
+                "`report` tells what was done. `forget` logs my sessions out and deletes what I stored."
+            ),
         ),
-        Phase::Cancelled(ending) => (ending_line(*ending, migration), line!(
-            "To begin again, say `start {new}` from the old account. `forget` deletes what I stored.",
-            new = &migration.new.user_id
-        )),
+        Phase::Cancelled(ending) => (
+            ending_line(*ending, migration),
+            line!(
+                "To begin again, say `start {new}` from the old account. `forget` deletes what I stored.",
+                new = &migration.new.user_id
+            ),
+        ),
     }
 }
 
@@ -178,14 +222,17 @@ fn awaiting_consent(migration: &Migration, reader: Side, now: Timestamp) -> (Lin
 }
 
 fn awaiting_access(migration: &Migration, reader: Side) -> (Line, Line) {
-    let missing = |side: Side| matches!(migration.party(side).access, Access::Unknown | Access::Lost);
+    let missing =
+        |side: Side| matches!(migration.party(side).access, Access::Unknown | Access::Lost);
     let other = &migration.party(reader.other()).user_id;
     let neither = !missing(reader) && !missing(reader.other());
     let now = match (missing(reader), missing(reader.other())) {
         (true, true) => line!("I wait for **access** to both accounts."),
         (true, false) => line!("I wait for **access** to this account."),
         (false, true) => line!("I wait for **access** to {other}.", other = other),
-        (false, false) => line!("I may act as **neither** of the two accounts, so I can do nothing."),
+        (false, false) => {
+            line!("I may act as **neither** of the two accounts, so I can do nothing.")
+        }
     };
     let next = if missing(reader) || neither {
         line!("Say `login` here; `help login` tells the ways.")
@@ -198,7 +245,9 @@ fn awaiting_access(migration: &Migration, reader: Side) -> (Line, Line) {
 fn ending_line(ending: Ending, migration: &Migration) -> Line {
     match ending {
         Ending::Declined => line!("It has **ended**: {new} said no.", new = &migration.new.user_id),
-        Ending::Expired => line!("It has **ended**: {new} did not answer in time.", new = &migration.new.user_id),
+        Ending::Expired => {
+            line!("It has **ended**: {new} did not answer in time.", new = &migration.new.user_id)
+        }
         Ending::CancelledBy(side) => {
             line!("It was **cancelled** by {who}.", who = &migration.party(side).user_id)
         }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Why `reader`'s command was not followed.
-pub fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
+pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
     match refusal {
         Refusal::NoMigration => Message::new("You are in no migration, so there is nothing to do.")
             .and("To begin one, say `start @new:server` from the account that you want to leave."),
@@ -56,8 +56,10 @@ pub fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
 
 fn busy_account(busy: &UserId, same_pair: bool, reader: &UserId) -> Message {
     if same_pair {
-        return Message::new("That migration has begun already, and goes on. I did not begin another.")
-            .and("`status` tells how it stands; `cancel` ends it.");
+        return Message::new(
+            "That migration has begun already, and goes on. I did not begin another.",
+        )
+        .and("`status` tells how it stands; `cancel` ends it.");
     }
     if busy == reader {
         return Message::new(
@@ -107,11 +109,12 @@ fn wrong_phase(phase: &Phase) -> Message {
             "there is a plan, and nothing has been run yet",
             "Say `go` from the old account to run the plan, or `plan` to see it again.",
         ),
-        Phase::Running => (
-            "the plan is being run",
-            "`status` tells how far it is; `pause` and `cancel` stop it.",
-        ),
-        Phase::Paused(_) => ("the migration is paused", "Say `resume` to go on, or `cancel` to end it."),
+        Phase::Running => {
+            ("the plan is being run", "`status` tells how far it is; `pause` and `cancel` stop it.")
+        }
+        Phase::Paused(_) => {
+            ("the migration is paused", "Say `resume` to go on, or `cancel` to end it.")
+        }
         Phase::Failed(_) => (
             "an account could not be read",
             "Say `plan` to try again, or `login` if my access to it was lost.",
@@ -120,61 +123,81 @@ fn wrong_phase(phase: &Phase) -> Message {
             "the migration is finished",
             "`report` tells what was done; `retry` tries again what failed.",
         ),
-        Phase::Cancelled(Ending::Declined) => {
-            ("the new account said no, and the migration has ended", "To ask again, say `start @new:server` from the old account.")
-        }
-        Phase::Cancelled(Ending::Expired) => {
-            ("the new account did not answer in time, and the migration has ended", "To ask again, say `start @new:server` from the old account.")
-        }
-        Phase::Cancelled(Ending::CancelledBy(_)) => {
-            ("the migration was cancelled", "`report` tells what was done. To begin again, say `start @new:server` from the old account.")
-        }
+        Phase::Cancelled(Ending::Declined) => (
+            "the new account said no, and the migration has ended",
+            "To ask again, say `start @new:server` from the old account.",
+        ),
+        Phase::Cancelled(Ending::Expired) => (
+            "the new account did not answer in time, and the migration has ended",
+            "To ask again, say `start @new:server` from the old account.",
+        ),
+        Phase::Cancelled(Ending::CancelledBy(_)) => (
+            "the migration was cancelled",
+            "`report` tells what was done. To begin again, say `start @new:server` from the old account.",
+        ),
     };
-    Message::new(line!("That is not possible now: {now}. Nothing was changed.", now = now)).and(next)
+    Message::new(line!("That is not possible now: {now}. Nothing was changed.", now = now))
+        .and(next)
 }
 
 fn login(error: &LoginError) -> Message {
-    let again = "Then say `login` here again; `help login` tells the ways.";
     match error {
-        LoginError::Discovery(error) => Message::new(line!(
-            "I could not log in, because I cannot find this account's server: {why}",
-            why = discover_words(error)
-        ))
-        .and("I keep nothing of what you sent. Try again later with `login`; if it stays like this, tell the admin of this bot."),
+        LoginError::Discovery(error) => no_login(discover_words(error)).and(
+            "I keep nothing of what you sent. Try again later with `login`; if it stays like this, \
+             tell the admin of this bot.",
+        ),
         LoginError::NoPasswordFlow => Message::new(
             "This account's server takes no passwords from programs like me; people log in to it \
              through its website. I keep nothing of what you sent.",
         )
-        .and("Use an access token instead: say `login token` and the token. Element shows it under All settings → Help & About → Access Token. Or say `login none`."),
-        LoginError::Wrong(Failure::TokenGone { .. }) => Message::new(
-            "The server does not know this access token, or it was logged out. I cannot act as \
-             this account.",
-        )
-        .and(line!("Copy the token once more, as a whole. {again}", again = Line::from(again))),
-        LoginError::Wrong(failure @ Failure::Limited { .. }) => Message::new(line!(
-            "I could not log in: {why}.", why = failure_words(failure)
-        ))
-        .and("Wait a few minutes, and then say `login` here again."),
-        LoginError::Wrong(Failure::Deactivated) => Message::new(
-            "I could not log in: this account is deactivated.",
-        )
-        .and("Say `login none` to go on without access to it."),
-        LoginError::Wrong(failure) => Message::new(line!(
-            "The server did not accept that: {why}. I cannot act as this account.",
-            why = failure_words(failure)
-        ))
-        .and(line!("Check the password. {again}", again = Line::from(again))),
+        .and(
+            "Use an access token instead: say `login token` and the token. Element shows it under \
+             All settings → Help & About → Access Token. Or say `login none`.",
+        ),
         LoginError::SomebodyElse(other) => Message::new(line!(
             "That belongs to {other}, not to this account. I logged it out at once and did nothing \
              with it.",
             other = other
         ))
-        .and("Each account gives access for itself, in its own chat with me. Say `login` here with this account's own password or token."),
-        LoginError::Failed(failure) => Message::new(line!(
-            "I could not log in: {why}. I keep nothing of what you sent.",
-            why = failure_words(failure)
-        ))
-        .and("Try again in a few minutes with `login`."),
+        .and(
+            "Each account gives access for itself, in its own chat with me. Say `login` here with \
+             this account's own password or token.",
+        ),
+        LoginError::Wrong(failure) => wrong(failure),
+        LoginError::Failed(failure) => no_login(failure_words(failure)).and(later(failure)),
+    }
+}
+
+fn no_login(why: Line) -> Message {
+    Message::new(line!("I could not log in: {why}.", why = why))
+}
+
+/// The homeserver took the request, and said no.
+fn wrong(failure: &Failure) -> Message {
+    let again = "Then say `login` here again; `help login` tells the ways.";
+    match failure {
+        Failure::TokenGone { .. } => Message::new(
+            "The server does not know this access token, or it was logged out. I cannot act as \
+             this account.",
+        )
+        .and(line!("Copy the token once more, as a whole. {again}", again = Line::from(again))),
+        Failure::Deactivated => no_login(failure_words(failure))
+            .and("Say `login none` to go on without access to this account."),
+        Failure::Refused { .. } => no_login(failure_words(failure))
+            .and(line!("Check the password. {again}", again = Line::from(again))),
+        failure => no_login(failure_words(failure)).and(later(failure)),
+    }
+}
+
+fn later(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Limited { .. } => {
+            "I keep nothing of what you sent. When that time is over, say `login` here again."
+        }
+        Failure::Unsendable(_) => {
+            "Copy it once more, as a whole, and say `login` here again; `help login` tells the ways."
+        }
+        _ => "I keep nothing of what you sent. Try again in a few minutes with `login`.",
     }
 }
 
@@ -184,7 +207,9 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
         Failure::Limited { retry_after: Some(wait) } => {
             line!("the server allows no more of that for {wait}", wait = super::value::about(*wait))
         }
-        Failure::Limited { retry_after: None } => "the server allows no more of that for now".into(),
+        Failure::Limited { retry_after: None } => {
+            "the server allows no more of that for now".into()
+        }
         Failure::Unreachable { host, fault } => {
             line!("I cannot reach {host}; {why}", host = host.clone(), why = fault_words(fault))
         }
@@ -198,7 +223,7 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
             line!("the server refused ({code})", code = code.to_string())
         }
         Failure::Refused { message, .. } => {
-            line!("the server refused, and said {words}", words = quote(message))
+            line!("the server refused, and says {words}", words = quote(message))
         }
         Failure::Unsendable(_) => "what you sent cannot be put into a request".into(),
         Failure::Stopped => "it was stopped in the middle".into(),

@@ -6,43 +6,62 @@ use super::{
     refusals::failure_words,
     value::rooms,
 };
-use crate::migration::{Migration, Outcome, OutcomeKind, Phase, Report, ReportRow, Side, StepResult};
+use crate::migration::{
+    Migration, Outcome, OutcomeKind, Phase, Report, ReportRow, Side, StepResult,
+};
 
 /// How many rooms each list in the message has; the files have them all.
 const LISTED: usize = 15;
 
 /// The report as a message.
-pub fn report(report: &Report, migration: &Migration, reader: Side) -> Message {
+pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Message {
     let there = report.rooms.iter().filter(|row| is_there(&row.outcome)).count();
-    let message = Message::new(line!(
-        "**The report: the new account is in {there} of {rooms}.**",
-        there = there,
-        rooms = rooms(report.rooms.len())
-    ))
-    .and_maybe(report.unchecked.as_ref().map(|why| line!(
-        "I could not check that by looking at the new account again: {why}.", why = failure_words(why)
-    )))
+    let head = if report.rooms.is_empty() {
+        line!("**The report: the old account was in no room, so there was nothing to move.**")
+    } else {
+        line!(
+            "**The report: the new account is in {there} of {rooms}.**",
+            there = there,
+            rooms = rooms(report.rooms.len())
+        )
+    };
+    let message = Message::new(head)
+    .and_maybe(report.unchecked.as_ref().map(|why| {
+        line!(
+            "I could not check that by looking at the new account again: {why}.",
+            why = failure_words(why)
+        )
+    }))
     .list(counts(report));
     let message = listed(message, "**Failed**, and why:", report, |row| match &row.outcome {
-        Outcome::Failed(why) => Some(line!("{room}: {why}", room = room(&row.room), why = failure_words(why))),
-        Outcome::Missing => Some(line!(
-            "{room}: it joined, but is not there now", room = room(&row.room)
-        )),
+        Outcome::Failed(why) => {
+            Some(line!("{room}: {why}", room = room(&row.room), why = failure_words(why)))
+        }
+        Outcome::Missing => {
+            Some(line!("{room}: it joined, but is not there now", room = room(&row.room)))
+        }
         _ => None,
     });
-    let message = listed(message, "In these rooms **not everything** could be taken along:", report, unfinished);
+    let message = listed(
+        message,
+        "In these rooms **not everything** could be taken along:",
+        report,
+        unfinished,
+    );
     let message = listed(message, "**For you to do by hand:**", report, |row| match row.outcome {
         Outcome::Invited => Some(line!("{room}: accept the invitation", room = room(&row.room))),
         Outcome::ByHand => Some(line!("{room}: follow its link and join", room = room(&row.room))),
         Outcome::NeedsModerator => Some(line!(
-            "{room}: ask a moderator to invite {new}", room = room(&row.room), new = &report.new
+            "{room}: ask a moderator to invite {new}",
+            room = room(&row.room),
+            new = &report.new
         )),
         _ => None,
     });
     let message = listed(
         message,
-        "The old account **created** these rooms. That right cannot be handed on, so keep the old \
-         account for them:",
+        "The old account **created** these rooms. What only a creator may do cannot be handed on, \
+         so keep the old account for them:",
         report,
         |row| row.creator_stays.then(|| line!("{room}", room = room(&row.room))),
     );
@@ -104,7 +123,10 @@ fn unfinished(row: &ReportRow) -> Option<Line> {
     });
     let power = power.or_else(|| {
         let level = row.power_out_of_reach?;
-        Some(line!("power level {level} (only somebody with more power can give it)", level = level))
+        Some(line!(
+            "power level {level} (only somebody with more power can give it)",
+            level = level
+        ))
     });
     let tags = row.tags.as_ref().and_then(failed).map(|why| line!("tags ({why})", why = why));
     let what = match (power, tags) {
@@ -128,7 +150,8 @@ fn failed(result: &StepResult) -> Option<Line> {
 fn direct_chats(message: Message, report: &Report) -> Message {
     match &report.direct_chats {
         Some(StepResult::Failed(why)) => message.and(line!(
-            "The direct chats could not be marked as such in the new account: {why}.", why = failure_words(why)
+            "The direct chats could not be marked as such in the new account: {why}.",
+            why = failure_words(why)
         )),
         Some(StepResult::NoAccess) => message.and(
             "I may not act as the new account, so its direct chats are not marked as such. Most \
@@ -145,14 +168,21 @@ fn next(report: &Report, migration: &Migration, reader: Side) -> Line {
             || matches!(row.tags, Some(StepResult::Failed(_)))
     }) || matches!(report.direct_chats, Some(StepResult::Failed(_)));
     if !migration.phase.is_over() {
-        return line!("The migration is not over, so this is how it stands now. `status` tells more.");
+        return line!(
+            "The migration is not over, so this is how it stands now. `status` tells more."
+        );
     }
-    let forget = line!("`report` sends it all as files. `forget` logs my sessions out and deletes what I stored.");
+    let forget = line!(
+        "`report` sends it all as files. `forget` logs my sessions out and deletes what I stored."
+    );
     match (failed && migration.phase == Phase::Finished, reader) {
-        (true, Side::Old) => line!("Say `retry` to try again what failed. {forget}", forget = forget),
+        (true, Side::Old) => {
+            line!("Say `retry` to try again what failed. {forget}", forget = forget)
+        }
         (true, Side::New) => line!(
             "Say `retry` from {old} to try again what failed. {forget}",
-            old = &migration.old.user_id, forget = forget
+            old = &migration.old.user_id,
+            forget = forget
         ),
         (false, _) => forget,
     }

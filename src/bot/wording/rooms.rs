@@ -16,19 +16,25 @@ const LARGEST: usize = 24_000;
 
 /// The rooms of a plan with their numbers, all of them or those with one route, in as many messages
 /// as it takes.
-pub fn rooms_list(plan: &Plan, route: Option<RouteKind>, reader: Side) -> Vec<Message> {
+pub(crate) fn rooms_list(plan: &Plan, route: Option<RouteKind>, reader: Side) -> Vec<Message> {
     let numbered = plan.rooms.iter().zip(1_usize..);
     let lines: Vec<_> = numbered
         .filter(|(planned, _)| route.is_none_or(|route| planned.route.kind() == route))
         .map(|(planned, number)| room_line(planned, number))
         .collect();
     let next = match reader {
-        Side::Old => line!("Say `skip` or `include` with a room's number to change the plan, and `go` to run it."),
+        Side::Old => line!(
+            "Say `skip` or `include` with a room's number to change the plan, and `go` to run it."
+        ),
         Side::New => line!("`skip`, `include` and `go` are said from the old account."),
     };
     let head = match route {
         None => line!("**The plan has {n}.**", n = rooms(lines.len())),
-        Some(route) => line!("**{n} with the route `{route}`.**", n = rooms(lines.len()), route = route_name(route)),
+        Some(route) => line!(
+            "**{n} with the route `{route}`.**",
+            n = rooms(lines.len()),
+            route = route_name(route)
+        ),
     };
     if lines.is_empty() && route.is_some() {
         return vec![Message::new(head).and("`rooms` lists all rooms.")];
@@ -51,7 +57,11 @@ fn room_line(planned: &PlannedRoom, number: usize) -> Line {
         kind = kind,
         route = route_words(planned)
     );
-    if planned.after.creator_stays { line.followed_by(&"(created by the old account)".into()) } else { line }
+    if planned.after.creator_stays {
+        line.followed_by(&"(created by the old account)".into())
+    } else {
+        line
+    }
 }
 
 fn route_words(planned: &PlannedRoom) -> Line {
@@ -61,14 +71,16 @@ fn route_words(planned: &PlannedRoom) -> Line {
         Route::Join { invited: true } => "joins, is invited already".into(),
         Route::InviteAndJoin => "is invited and joins".into(),
         Route::NeedsModerator => "needs a moderator".into(),
-        Route::Unreachable(reason) => line!("cannot get in, {why}", why = super::reason_words(reason)),
+        Route::Unreachable(reason) => {
+            line!("cannot get in, {why}", why = super::reason_words(reason))
+        }
         Route::Skipped => "skipped".into(),
     }
 }
 
 /// To the new account when the bot may not act as it: what to do by hand. Nothing when there is
 /// nothing.
-pub fn by_hand(plan: &Plan, migration: &Migration) -> Vec<Message> {
+pub(crate) fn by_hand(plan: &Plan, migration: &Migration) -> Vec<Message> {
     let links: Vec<_> = plan
         .with_route(RouteKind::Join)
         .filter(|planned| planned.route == Route::Join { invited: false })

@@ -120,10 +120,10 @@ pub(super) fn about(duration: Duration) -> Value {
 
 /// See [`about`].
 pub(super) fn about_text(duration: Duration) -> String {
-    let minutes = duration.as_secs().div_ceil(60);
+    let minutes = (duration.as_secs() + 30) / 60;
     match minutes {
-        0 | 1 if duration.as_secs() < 50 => "less than a minute".to_owned(),
-        0 | 1 => "about a minute".to_owned(),
+        0 => "less than a minute".to_owned(),
+        1 => "about a minute".to_owned(),
         2..10 => format!("about {minutes} minutes"),
         10..58 => format!("about {} minutes", round(minutes, 5)),
         58..90 => "about an hour".to_owned(),

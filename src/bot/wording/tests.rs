@@ -1,0 +1,543 @@
+//! Every text in one place, as it is read.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use insta::assert_snapshot;
+use matrix_sdk::ruma::{
+    OwnedRoomOrAliasId, OwnedUserId, api::error::ErrorCode, event_id, room_id, user_id,
+};
+
+use super::{message::Line, *};
+use crate::{
+    access::LoginError,
+    bot::commands::COMMANDS,
+    clock::Timestamp,
+    homeserver::{Action, DiscoverError, Failure, Fault, WaitReason},
+    migration::{
+        Access, AfterJoin, Consent, Ending, Event, Migration, MigrationId, Options, Outcome, Party,
+        Phase, Plan, PlannedRoom, Progress, Reason, Refusal, Report, ReportRow, RoomLabel, Route,
+        RouteKind, SecretMessage, Side, StepResult, Wait,
+    },
+};
+
+fn old() -> OwnedUserId {
+    user_id!("@alice:old.example").to_owned()
+}
+
+fn new() -> OwnedUserId {
+    user_id!("@alice:new.example").to_owned()
+}
+
+fn me() -> OwnedUserId {
+    user_id!("@tern:example.org").to_owned()
+}
+
+fn now() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+fn party(user_id: OwnedUserId, access: Access) -> Party {
+    let consent = Consent {
+        room_id: room_id!("!chat:example.org").to_owned(),
+        event_id: event_id!("$said").to_owned(),
+        at: now(),
+    };
+    Party { user_id, consent: Some(consent), access }
+}
+
+fn migration(phase: Phase) -> Migration {
+    Migration {
+        id: MigrationId(1),
+        old: party(old(), Access::Session),
+        new: party(new(), Access::Session),
+        phase,
+        options: Options::default(),
+        started: now(),
+        consent_expires: now() + Duration::from_secs(86_000),
+        went: None,
+        ended: None,
+    }
+}
+
+fn label(id: &str, name: &str) -> RoomLabel {
+    RoomLabel {
+        id: OwnedRoomOrAliasId::try_from(id).unwrap(),
+        name: (!name.is_empty()).then(|| name.to_owned()),
+        alias: None,
+        direct_with: Vec::new(),
+        space: false,
+        encrypted: false,
+    }
+}
+
+fn planned(id: &str, name: &str, route: Route) -> PlannedRoom {
+    PlannedRoom {
+        room: label(id, name),
+        route,
+        after: AfterJoin::default(),
+        via: vec!["old.example".try_into().unwrap()],
+    }
+}
+
+fn sample_plan() -> Plan {
+    let mut rooms = vec![
+        planned("!space:old.example", "Garden club", Route::InviteAndJoin),
+        planned("!bob:old.example", "", Route::InviteAndJoin),
+        planned("!tomatoes:old.example", "Tomatoes", Route::Join { invited: false }),
+        planned("!invited:old.example", "Seeds", Route::Join { invited: true }),
+        planned("!there:old.example", "Compost", Route::AlreadyThere),
+        planned("!closed:old.example", "Committee", Route::NeedsModerator),
+        planned("!banned:old.example", "Roses", Route::Unreachable(Reason::Banned)),
+        planned("!local:old.example", "Shed", Route::Unreachable(Reason::NotFederated)),
+        planned("!skip:old.example", "Noise", Route::Skipped),
+    ];
+    rooms[0].room.space = true;
+    rooms[0].after.power_level = Some(100);
+    rooms[0].after.creator_stays = true;
+    rooms[1].room.direct_with = vec![user_id!("@bob:old.example").to_owned()];
+    rooms[2].after.tags = [("m.favourite".to_owned(), None)].into();
+    let bob = user_id!("@bob:old.example").to_owned();
+    let direct = BTreeMap::from([(bob, vec![room_id!("!bob:old.example").to_owned()])]);
+    Plan { rooms, direct }
+}
+
+fn refused() -> Failure {
+    Failure::Refused {
+        status: 403,
+        code: ErrorCode::Forbidden,
+        message: "You are <b>not</b> invited".to_owned(),
+    }
+}
+
+fn unreachable() -> Failure {
+    Failure::Unreachable { host: "old.example".to_owned(), fault: Fault::Timeout }
+}
+
+fn row(id: &str, name: &str, outcome: Outcome) -> ReportRow {
+    ReportRow {
+        room: label(id, name),
+        route: RouteKind::InviteAndJoin,
+        outcome,
+        power_level: None,
+        power_out_of_reach: None,
+        tags: None,
+        creator_stays: false,
+    }
+}
+
+pub(in crate::bot) fn sample_report() -> Report {
+    let mut rooms = vec![
+        row("!space:old.example", "Garden club", Outcome::Joined),
+        row("!seeds:old.example", "Seeds", Outcome::Joined),
+        row("!there:old.example", "=HYPERLINK(\"x\")", Outcome::AlreadyThere),
+        row("!failed:old.example", "Roses <script>", Outcome::Failed(refused())),
+        row("!missing:old.example", "Shed", Outcome::Missing),
+        row("!invited:old.example", "Pots", Outcome::Invited),
+        row("!hand:old.example", "Tomatoes", Outcome::ByHand),
+        row("!closed:old.example", "Committee", Outcome::NeedsModerator),
+        row("!acl:old.example", "Fence", Outcome::Unreachable(Reason::ServerDenied)),
+        row("!skip:old.example", "Noise", Outcome::Skipped),
+        row("!late:old.example", "Winter", Outcome::NotTried),
+    ];
+    rooms[0].power_level = Some((100, StepResult::Done));
+    rooms[0].creator_stays = true;
+    rooms[1].power_level = Some((50, StepResult::Failed(refused())));
+    rooms[1].tags = Some(StepResult::NoAccess);
+    rooms[2].power_out_of_reach = Some(75);
+    Report {
+        old: old(),
+        new: new(),
+        went: now(),
+        checked: now() + Duration::from_secs(3_600),
+        unchecked: None,
+        rooms,
+        direct_chats: Some(StepResult::Done),
+    }
+}
+
+fn sample_progress() -> Progress {
+    Progress {
+        rooms: 57,
+        done: 23,
+        failed: 1,
+        by_hand: 2,
+        elapsed: Duration::from_secs(300),
+        waits: vec![Wait {
+            side: Side::New,
+            action: Action::Join,
+            remaining: Duration::from_secs(140),
+            reason: WaitReason::RateLimit,
+        }],
+    }
+}
+
+/// Texts under their names.
+fn shown<N: std::fmt::Display>(texts: impl IntoIterator<Item = (N, Message)>) -> String {
+    let texts = texts.into_iter().map(|(name, text)| {
+        assert!(!text.plain.contains(['{', '}']), "an empty place in {}", text.plain);
+        assert!(!text.html.contains("<p></p>"), "an empty paragraph in {}", text.html);
+        format!("──── {name}\n\n{}\n", text.plain)
+    });
+    texts.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn greetings() {
+    assert_snapshot!(shown([
+        ("greeting", greeting("Tern")),
+        ("hint", hint(&me())),
+        ("crowded", crowded(&me())),
+        ("unreadable", unreadable()),
+        ("looking", looking()),
+        ("broken", broken()),
+        ("not allowed", not_allowed(&old())),
+        ("secret in the clear, redacted", secret_in_the_clear(true, &me())),
+        ("secret in the clear, not redacted", secret_in_the_clear(false, &me())),
+        ("secret unused, redacted", Message::new(secret_unused(true))),
+        ("secret unused, not redacted", Message::new(secret_unused(false))),
+        ("forgot", forgot(&[])),
+        ("forgot, not logged out", forgot(&[new()])),
+        ("forgotten", forgotten()),
+        ("no such number", no_such_number(9)),
+        ("no list", no_such_number(0)),
+        ("outdated plan", outdated_plan()),
+        ("asking", Message::new(Line::text(&asking_reason(&old())))),
+        ("talking", Message::new(Line::text(&talking_reason()))),
+    ]));
+}
+
+#[test]
+fn why_the_new_account_could_not_be_asked() {
+    let reasons = [
+        Unasked::NoSuchAccount,
+        Unasked::ServerUnreachable,
+        Unasked::Refused("Invites are <i>off</i>".to_owned()),
+        Unasked::Rejected,
+    ];
+    assert_snapshot!(shown(
+        reasons.map(|why| (format!("{why:?}"), unasked(&why, &old(), &new(), &me())))
+    ));
+}
+
+#[test]
+fn help() {
+    let list = help_list(COMMANDS.iter().map(|command| &command.help));
+    let each = COMMANDS.iter().map(|command| (command.name, help_for(&command.help)));
+    assert_snapshot!(shown(std::iter::once(("help", list)).chain(each)));
+}
+
+#[test]
+fn mistakes() {
+    use crate::bot::grammar::{Words, parse};
+    let said = [
+        "",
+        "halp",
+        "hello",
+        "start",
+        "start bob",
+        "start @a:b.c @d:e.f",
+        "skip Garden",
+        "rooms invit",
+        "rooms all",
+        "login",
+        "login hunter2",
+        "login password",
+        "go now",
+    ];
+    assert_snapshot!(shown(said.map(|said| {
+        let words = Words::new(said, None, "!migrate");
+        (format!("{said:?}"), mistake(&parse(&words, COMMANDS).err().unwrap()))
+    })));
+}
+
+#[test]
+fn refusals() {
+    let phases = [
+        Phase::AwaitingConsent,
+        Phase::AwaitingAccess,
+        Phase::Surveying,
+        Phase::AwaitingGo,
+        Phase::Running,
+        Phase::Paused(Box::new(Phase::Running)),
+        Phase::Failed(unreachable()),
+        Phase::Finished,
+        Phase::Cancelled(Ending::Declined),
+        Phase::Cancelled(Ending::Expired),
+        Phase::Cancelled(Ending::CancelledBy(Side::New)),
+    ];
+    let wrong_phases = phases.map(|phase| Refusal::WrongPhase { phase });
+    let others = [
+        Refusal::NoMigration,
+        Refusal::SameAccount,
+        Refusal::TheBot,
+        Refusal::Busy { busy: old(), same_pair: true },
+        Refusal::Busy { busy: old(), same_pair: false },
+        Refusal::Busy { busy: new(), same_pair: false },
+        Refusal::WrongSide { may: Side::Old },
+        Refusal::WrongSide { may: Side::New },
+        Refusal::NoSuchRequest { old: user_id!("@bob:old.example").to_owned() },
+        Refusal::NoConsentYet,
+        Refusal::NoSuchRoom(room_id!("!x:old.example").to_owned().into()),
+        Refusal::NoPlan,
+        Refusal::NoReport,
+        Refusal::NothingToRetry,
+    ];
+    let all = others.into_iter().chain(wrong_phases);
+    assert_snapshot!(shown(all.map(|why| (format!("{why:?}"), refusal(&why, &old())))));
+}
+
+#[test]
+fn failed_logins() {
+    let url: url::Url = "https://old.example/".parse().unwrap();
+    let discovery = [
+        DiscoverError::Unreachable { url: url.clone(), fault: Fault::NoConnection("x".into()) },
+        DiscoverError::Tls { url: url.clone(), what: "certificate has expired".into() },
+        DiscoverError::NotHomeserver { url: url.clone(), what: "x".into() },
+        DiscoverError::NotAHost { name: "old.example".try_into().unwrap() },
+        DiscoverError::BadWellKnown { url, what: "x".into() },
+    ];
+    let failures = [
+        unreachable(),
+        Failure::Limited { retry_after: Some(Duration::from_secs(600)) },
+        Failure::Limited { retry_after: None },
+        Failure::Faulty { status: 502, code: None, message: "Bad gateway".into() },
+        Failure::Garbage { what: "status 200 without JSON".into() },
+        Failure::Unsendable("a line break".into()),
+        Failure::Stopped,
+    ];
+    let wrong = [
+        refused(),
+        Failure::Refused { status: 403, code: ErrorCode::Forbidden, message: String::new() },
+        Failure::TokenGone { soft_logout: false },
+        Failure::Deactivated,
+        Failure::Limited { retry_after: Some(Duration::from_secs(600)) },
+    ];
+    let all = discovery
+        .into_iter()
+        .map(LoginError::Discovery)
+        .chain(failures.map(LoginError::Failed))
+        .chain(wrong.map(LoginError::Wrong))
+        .chain([LoginError::NoPasswordFlow, LoginError::SomebodyElse(me())]);
+    assert_snapshot!(shown(
+        all.map(|why| (format!("{why:?}"), refusal(&Refusal::Login(why), &old())))
+    ));
+}
+
+fn secret() -> Option<SecretMessage> {
+    let (room_id, event_id) = (room_id!("!c:e.org").to_owned(), event_id!("$e").to_owned());
+    Some(SecretMessage { room_id, event_id })
+}
+
+/// Events with the phase and the access that they come with.
+fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
+    use Access::{Lost, None as No, Session, Unknown};
+    let given = |side| Event::AccessGiven { side, secret: secret() };
+    let both = [Session, Session];
+    vec![
+        ("asked", Event::ConsentRequested, Phase::AwaitingConsent, [Unknown, Unknown]),
+        ("question", Event::ConsentQuestion, Phase::AwaitingConsent, [Unknown, Unknown]),
+        ("agreed", Event::ConsentGiven, Phase::AwaitingAccess, [Unknown, Unknown]),
+        ("declined", Event::ConsentDeclined, Phase::Cancelled(Ending::Declined), [Unknown; 2]),
+        ("expired", Event::ConsentExpired, Phase::Cancelled(Ending::Expired), [Unknown; 2]),
+        ("access old", given(Side::Old), Phase::AwaitingAccess, [Session, Unknown]),
+        ("no access old", given(Side::Old), Phase::AwaitingAccess, [No, Unknown]),
+        ("access new", given(Side::New), Phase::Surveying, both),
+        ("no access new", given(Side::New), Phase::Surveying, [Session, No]),
+        ("lost", Event::AccessLost { side: Side::Old }, Phase::AwaitingAccess, [Lost, Session]),
+        ("needed", Event::AccessNeeded, Phase::AwaitingAccess, [No, No]),
+        ("plan", Event::PlanReady, Phase::AwaitingGo, both),
+        ("plan by hand", Event::PlanReady, Phase::AwaitingGo, [Session, No]),
+        (
+            "survey failed",
+            Event::SurveyFailed { side: Side::Old, reason: unreachable() },
+            Phase::Failed(unreachable()),
+            both,
+        ),
+        ("started", Event::Started, Phase::Running, both),
+        ("paused", Event::Paused { by: Side::Old }, Phase::Paused(Box::new(Phase::Running)), both),
+        ("resumed", Event::Resumed { by: Side::New }, Phase::Running, both),
+        ("finished", Event::Finished, Phase::Finished, both),
+    ]
+}
+
+#[test]
+fn notices() {
+    let (plan, progress, report) = (sample_plan(), sample_progress(), sample_report());
+    let texts = events().into_iter().flat_map(|(name, event, phase, [old, new])| {
+        let mut migration = migration(phase);
+        migration.old.access = old;
+        migration.new.access = new;
+        let text = |reader| {
+            let facts = Facts {
+                migration: &migration,
+                reader,
+                plan: Some(&plan),
+                progress: Some(&progress),
+                report: Some(&report),
+                secret: SecretFate::Redacted,
+                encrypted: true,
+                now: now(),
+            };
+            notice(&event, &facts)
+        };
+        [
+            (format!("{name}, to the old account"), text(Side::Old)),
+            (format!("{name}, to the new account"), text(Side::New)),
+        ]
+    });
+    assert_snapshot!(shown(texts));
+}
+
+#[test]
+fn notices_with_less_to_tell() {
+    let migration = migration(Phase::Cancelled(Ending::CancelledBy(Side::Old)));
+    let report = sample_report();
+    let facts = Facts {
+        migration: &migration,
+        reader: Side::Old,
+        plan: None,
+        progress: None,
+        report: None,
+        secret: SecretFate::LeftToPerson,
+        encrypted: false,
+        now: now(),
+    };
+    let cancelled = Event::Cancelled { by: Side::Old };
+    let mut waiting = migration.clone();
+    waiting.phase = Phase::AwaitingAccess;
+    let waiting = Facts { migration: &waiting, ..facts };
+    assert_snapshot!(shown([
+        ("cancelled before anything", notice(&cancelled, &facts)),
+        ("cancelled", notice(&cancelled, &Facts { report: Some(&report), ..facts })),
+        (
+            "not redacted",
+            notice(&Event::AccessGiven { side: Side::Old, secret: secret() }, &waiting)
+        ),
+        ("agreed in the clear", notice(&Event::ConsentGiven, &waiting)),
+        ("started, nothing known", notice(&Event::Started, &waiting)),
+    ]));
+}
+
+#[test]
+fn lists_of_rooms() {
+    let plan = sample_plan();
+    let all = rooms_list(&plan, None, Side::Old);
+    let one = rooms_list(&plan, Some(RouteKind::NeedsModerator), Side::New);
+    let none = rooms_list(&Plan::default(), Some(RouteKind::Join), Side::Old);
+    let nothing = rooms_list(&Plan::default(), None, Side::Old);
+    let hand = by_hand(&plan, &migration(Phase::Running));
+    let lists = [
+        ("all", all),
+        ("one route", one),
+        ("none", none),
+        ("no rooms", nothing),
+        ("by hand", hand),
+    ];
+    assert_snapshot!(shown(
+        lists.into_iter().flat_map(|(name, list)| list.into_iter().map(move |m| (name, m)))
+    ));
+}
+
+#[test]
+fn plans() {
+    let migration = migration(Phase::AwaitingGo);
+    let stuck = Plan {
+        rooms: vec![planned("!closed:old.example", "Committee", Route::NeedsModerator)],
+        ..Plan::default()
+    };
+    assert_snapshot!(shown([
+        ("no rooms", plan(&Plan::default(), &migration, Side::Old)),
+        ("nothing to do", plan(&stuck, &migration, Side::Old)),
+        ("taken out", plan_changed(true, 2, &sample_plan(), &migration, Side::Old)),
+        ("put in", plan_changed(false, 1, &stuck, &migration, Side::Old)),
+    ]));
+}
+
+#[test]
+fn a_list_too_long_for_one_message_is_split() {
+    let name = "🦆".repeat(80);
+    let room = |n: u32| planned(&format!("!{n}:old.example"), &name, Route::InviteAndJoin);
+    let plan = Plan { rooms: (0..500).map(room).collect(), ..Plan::default() };
+    let messages = rooms_list(&plan, None, Side::Old);
+    assert!(messages.len() > 5);
+    assert!(messages.iter().all(|message| message.plain.len() + message.html.len() < 30_000));
+    let lines: usize = messages.iter().map(|message| message.plain.matches("🦆: ").count()).sum();
+    assert_eq!(lines, 0, "names are cut");
+    let lines: usize =
+        messages.iter().map(|message| message.plain.matches("is invited and").count()).sum();
+    assert_eq!(lines, 500);
+}
+
+#[test]
+fn states() {
+    let progress = sample_progress();
+    let at = |phase, access: [Access; 2]| {
+        let mut migration = migration(phase);
+        migration.old.access = access[0];
+        migration.new.access = access[1];
+        migration
+    };
+    let mut running = at(Phase::Running, [Access::Session; 2]);
+    running.went = Some(now());
+    let mut finished = at(Phase::Finished, [Access::Session; 2]);
+    finished.went = Some(now());
+    let states = [
+        at(Phase::AwaitingConsent, [Access::Unknown; 2]),
+        at(Phase::AwaitingAccess, [Access::Unknown; 2]),
+        at(Phase::AwaitingAccess, [Access::Session, Access::Unknown]),
+        at(Phase::AwaitingAccess, [Access::None; 2]),
+        at(Phase::Surveying, [Access::Session; 2]),
+        at(Phase::AwaitingGo, [Access::Session; 2]),
+        running.clone(),
+        at(Phase::Paused(Box::new(Phase::Running)), [Access::Session; 2]),
+        at(Phase::Failed(unreachable()), [Access::Session; 2]),
+        finished,
+        at(Phase::Cancelled(Ending::Declined), [Access::Unknown; 2]),
+        at(Phase::Cancelled(Ending::Expired), [Access::Unknown; 2]),
+        at(Phase::Cancelled(Ending::CancelledBy(Side::New)), [Access::Session; 2]),
+    ];
+    let texts = states.iter().flat_map(|migration| {
+        [Side::Old, Side::New].map(|side| {
+            let name = format!("{:?}, to the {side:?} account", migration.phase);
+            (name, status(migration, Some(&progress), side, now()))
+        })
+    });
+    let waits = [WaitReason::InviteeServer, WaitReason::Retry].map(|reason| {
+        let mut progress = progress.clone();
+        progress.waits[0] =
+            Wait { side: Side::Old, action: Action::Invite, reason, ..progress.waits[0].clone() };
+        (format!("{reason:?}"), super::progress(&running, Some(&progress), Side::Old))
+    });
+    let asked = ("asked by two".to_owned(), asked(&[states[0].clone(), states[0].clone()], now()));
+    assert_snapshot!(shown(texts.chain(waits).chain([asked])));
+}
+
+#[test]
+fn reports() {
+    let (finished, running) = (migration(Phase::Finished), migration(Phase::Running));
+    let clean = Report { rooms: sample_report().rooms[..1].to_vec(), ..sample_report() };
+    let unchecked = Report {
+        unchecked: Some(unreachable()),
+        direct_chats: Some(StepResult::NoAccess),
+        ..clean.clone()
+    };
+    let many = (0..40).map(|n| row(&format!("!{n}:old.example"), "", Outcome::Failed(refused())));
+    let many = Report {
+        rooms: many.collect(),
+        direct_chats: Some(StepResult::Failed(refused())),
+        ..clean.clone()
+    };
+    assert_snapshot!(shown([
+        ("all kinds, to the new account", report(&sample_report(), &finished, Side::New)),
+        ("clean", report(&clean, &finished, Side::Old)),
+        ("unchecked", report(&unchecked, &finished, Side::Old)),
+        ("many failed", report(&many, &finished, Side::Old)),
+        ("not over", report(&clean, &running, Side::Old)),
+    ]));
+}
+
+#[test]
+fn the_formatted_body_says_the_same_with_markup() {
+    let migration = migration(Phase::AwaitingGo);
+    assert_snapshot!(plan(&sample_plan(), &migration, Side::Old).html.replace("><", ">\n<"));
+}
