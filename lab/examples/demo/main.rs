@@ -2,6 +2,7 @@
 //! chatting with the real bot. Afterwards the homeservers are asked whether it is all there.
 
 mod outcome;
+mod said;
 mod screen;
 mod script;
 mod set;

@@ -49,13 +49,15 @@ pub(crate) struct Screen {
     terminal: bool,
     /// How many lines at the bottom the next [`update`](Self::update) replaces.
     passing: usize,
+    /// The last line is empty.
+    apart: bool,
 }
 
 impl Screen {
     pub(crate) fn new() -> Self {
         let terminal = io::stdout().is_terminal();
         let width = termwidth().clamp(NARROWEST, WIDEST);
-        Self { out: anstream::stdout(), width, terminal, passing: 0 }
+        Self { out: anstream::stdout(), width, terminal, passing: 0, apart: true }
     }
 
     /// Whether somebody watches, rather than a file or another program.
@@ -80,12 +82,14 @@ impl Screen {
         self.line(&format!("{what} …"))
     }
 
+    /// An empty line, unless there is one already.
     pub(crate) fn gap(&mut self) -> io::Result<()> {
-        self.line("")
+        if self.apart { Ok(()) } else { self.line("") }
     }
 
     pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
         self.passing = 0;
+        self.apart = text.is_empty();
         writeln!(self.out, "{text}")?;
         self.out.flush()
     }
@@ -93,15 +97,19 @@ impl Screen {
     /// What somebody says in one of the chats.
     pub(crate) fn speech(&mut self, lane: Lane, who: &str, text: &str) -> io::Result<()> {
         let lines = self.wrapped(text);
+        self.gap()?;
         for (number, line) in lines.iter().enumerate() {
-            let (tag, who) = if number == 0 { (lane.name(), who) } else { ("", "") };
-            self.beside(lane, tag, &format!("{BOLD}{who:<6}{BOLD:#} {line}"))?;
+            match number {
+                0 => self.beside(lane, lane.name(), &format!("{BOLD}{who:<6}{BOLD:#} {line}"))?,
+                _ => self.beside(lane, "", &format!("       {line}"))?,
+            }
         }
         self.gap()
     }
 
     /// What happens in one of the chats that is not said.
     pub(crate) fn remark(&mut self, lane: Lane, text: &str) -> io::Result<()> {
+        self.gap()?;
         for line in self.wrapped(text) {
             self.beside(lane, "", &format!("       {DIM}{line}{DIM:#}"))?;
         }
@@ -157,11 +165,21 @@ impl Screen {
     fn wrapped(&self, text: &str) -> Vec<String> {
         let width = self.width - MARGIN;
         let wrapped = |line: &str| {
-            let indent = if line.starts_with("• ") { "  " } else { "" };
-            let lines = wrap(line, Options::new(width).subsequent_indent(indent));
+            let indent = " ".repeat(point(line));
+            let lines = wrap(line, Options::new(width).subsequent_indent(&indent));
             lines.into_iter().map(String::from).collect::<Vec<_>>()
         };
         text.lines().flat_map(wrapped).collect()
+    }
+}
+
+/// How wide the `• ` or `12. ` is that a line begins with.
+fn point(line: &str) -> usize {
+    let number = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    match (number.len() < line.len(), number.strip_prefix(". "), line.strip_prefix("• ")) {
+        (true, Some(text), _) => line.len() - text.len(),
+        (_, _, Some(_)) => display_width("• "),
+        _ => 0,
     }
 }
 

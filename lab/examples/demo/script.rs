@@ -36,7 +36,7 @@ pub(crate) async fn play(set: &Set, screen: Screen) -> (Screen, Result<Moved>) {
 async fn migrate(set: &Set, stage: &Stage) -> Result<Moved> {
     let (old, new) = agree(set, stage).await?;
     let secrets = give_access(&old, &new, stage).await?;
-    look_at_plan(&old, stage).await?;
+    look_at_plan(&old, &new, stage).await?;
     let report = go(&old, stage).await?;
     Ok(Moved { report: report.body, secrets })
 }
@@ -47,20 +47,20 @@ async fn agree(set: &Set, stage: &Stage) -> Result<(Chat, Chat)> {
     stage.heading("Mara writes to Tern, from the account that she wants to leave")?;
     let old = old.chat_with(bot, true).await?.with_patience(PATIENCE);
     stage.follow(Lane::Old, &old);
-    hear(&old, "Hello").await?;
+    old.hear_about("Hello").await?;
     stage.say(Lane::Old, &old, "help").await?;
-    hear(&old, "`start").await?;
+    old.hear_about("`start").await?;
     stage.say(Lane::Old, &old, &format!("start {}", new.user_id())).await?;
-    hear(&old, "I am asking").await?;
+    old.hear_about("I am asking").await?;
 
     stage.heading("Her new account has to agree, before anything else")?;
     stage.act(Lane::New, "Mara opens her new account, and accepts the chat from Tern.").await?;
     let new = new.chat_from(bot).await?.with_patience(PATIENCE);
     stage.follow(Lane::New, &new);
-    let question = hear(&new, "wants to move to this account").await?;
+    let question = new.hear_about("wants to move to this account").await?;
     stage.act(Lane::New, "Mara taps ✅.").await?;
     new.react(&question.event_id, "✅").await?;
-    hear(&old, "agreed").await?;
+    hear_both(&old, &new, "agreed").await?;
     Ok((old, new))
 }
 
@@ -70,7 +70,11 @@ async fn give_access(
     stage: &Stage,
 ) -> Result<[(Lane, OwnedRoomId, OwnedEventId); 2]> {
     stage.heading("Each account lets Tern in, for itself")?;
-    Ok([log_in(Lane::Old, old, stage).await?, log_in(Lane::New, new, stage).await?])
+    let secret = log_in(Lane::Old, old, stage).await?;
+    hear_both(old, new, "can act as").await?;
+    let other = log_in(Lane::New, new, stage).await?;
+    hear_both(old, new, "can act as").await?;
+    Ok([secret, other])
 }
 
 async fn log_in(
@@ -79,15 +83,16 @@ async fn log_in(
     stage: &Stage,
 ) -> Result<(Lane, OwnedRoomId, OwnedEventId)> {
     let password = chat.person().password();
-    let said = stage.say_secret(lane, chat, "login password", password).await?;
-    hear(chat, "can act as").await?;
+    let said = stage.say_secret(lane, chat, "login password ", password).await?;
+    chat.redacted(&said).await?;
     Ok((lane, chat.room_id().to_owned(), said))
 }
 
-async fn look_at_plan(old: &Chat, stage: &Stage) -> Result<()> {
-    hear(old, "The plan:").await?;
+async fn look_at_plan(old: &Chat, new: &Chat, stage: &Stage) -> Result<()> {
+    let (plan, _same) = hear_both(old, new, "The plan:").await?;
+    old.hear_edit(&plan.event_id, |plan| !plan.reactions.is_empty()).await?;
     stage.say(Lane::Old, old, "rooms").await?;
-    hear(old, "The plan has").await?;
+    old.hear_about("The plan has").await?;
     Ok(())
 }
 
@@ -95,13 +100,14 @@ async fn look_at_plan(old: &Chat, stage: &Stage) -> Result<()> {
 async fn go(old: &Chat, stage: &Stage) -> Result<Message> {
     stage.heading("Nothing was changed so far. Now Mara says the word")?;
     stage.say(Lane::Old, old, "go").await?;
-    let report = hear(old, "The report:").await?;
+    let report = old.hear_about("The report:").await?;
     for _file in ["report.csv", "report.html"] {
         old.hear(|message| message.file.is_some()).await.context("waiting for the files")?;
     }
     Ok(report)
 }
 
-async fn hear(chat: &Chat, part: &str) -> Result<Message> {
-    chat.hear_about(part).await
+/// Waits until both accounts were told something.
+async fn hear_both(old: &Chat, new: &Chat, part: &str) -> Result<(Message, Message)> {
+    tokio::try_join!(old.hear_about(part), new.hear_about(part))
 }

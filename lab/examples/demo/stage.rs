@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io, mem,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,14 +11,17 @@ use anyhow::Result;
 use lab::{Chat, Message, Person};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 
-use crate::screen::{Lane, Screen};
+use crate::{
+    said::Said,
+    screen::{Lane, Screen},
+};
 
 /// How fast people read, and for how long at most they are waited for.
 const READING: Duration = Duration::from_millis(12);
 const LONGEST: Duration = Duration::from_secs(4);
 
-/// Shows what is said in the chats that it follows. Everything that is shown goes through here, so
-/// that it is shown in order.
+/// Shows what is said in the chats that it follows. Everything that is shown meanwhile goes through
+/// here, so that it is shown in order.
 pub(crate) struct Stage {
     state: Mutex<State>,
 }
@@ -26,8 +29,9 @@ pub(crate) struct Stage {
 struct State {
     screen: Screen,
     followed: Vec<Followed>,
-    /// How many letters were shown since somebody last spoke.
-    unread: u32,
+    said: Said,
+    /// How many letters were shown since Mara last spoke.
+    unread: usize,
 }
 
 /// A chat that is shown.
@@ -40,7 +44,7 @@ struct Followed {
 }
 
 /// What of a message was shown already.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Shown {
     body: String,
     reactions: usize,
@@ -49,7 +53,8 @@ struct Shown {
 
 impl Stage {
     pub(crate) fn new(screen: Screen) -> Self {
-        Self { state: Mutex::new(State { screen, followed: Vec::new(), unread: 0 }) }
+        let state = State { screen, followed: Vec::new(), said: Said::default(), unread: 0 };
+        Self { state: Mutex::new(state) }
     }
 
     pub(crate) fn into_screen(self) -> Screen {
@@ -67,7 +72,7 @@ impl Stage {
         });
     }
 
-    /// Shows what the clients of these two see, as they see it, and returns only with an error.
+    /// Shows what the clients of these two see, as they see it. Returns only with an error.
     pub(crate) async fn watch(&self, old: &Person, new: &Person) -> Result<()> {
         let (mut old, mut new) = (old.news(), new.news());
         loop {
@@ -79,13 +84,14 @@ impl Stage {
         }
     }
 
+    /// Begins the next part.
     pub(crate) fn heading(&self, text: &str) -> Result<()> {
         let mut state = self.lock();
         state.catch_up()?;
         Ok(state.screen.heading(text)?)
     }
 
-    /// Something that Mara does.
+    /// Shows something that Mara does.
     pub(crate) async fn act(&self, lane: Lane, what: &str) -> Result<()> {
         self.let_read().await?;
         Ok(self.lock().screen.remark(lane, what)?)
@@ -93,13 +99,11 @@ impl Stage {
 
     /// Mara says something.
     pub(crate) async fn say(&self, lane: Lane, chat: &Chat, text: &str) -> Result<()> {
-        self.let_read().await?;
-        self.lock().screen.speech(lane, "Mara", text)?;
-        chat.say(text).await?;
+        self.say_secret(lane, chat, text, "").await?;
         Ok(())
     }
 
-    /// Mara says something that nobody is to see on the screen.
+    /// Mara says something that ends with a secret.
     pub(crate) async fn say_secret(
         &self,
         lane: Lane,
@@ -108,19 +112,21 @@ impl Stage {
         secret: &str,
     ) -> Result<OwnedEventId> {
         self.let_read().await?;
-        self.lock().screen.speech(lane, "Mara", &format!("{text} ••••••••"))?;
-        chat.say(&format!("{text} {secret}")).await
+        let dots = if secret.is_empty() { "" } else { "••••••••" };
+        self.lock().screen.speech(lane, "Mara", &format!("{text}{dots}"))?;
+        chat.say(&format!("{text}{secret}")).await
     }
 
-    /// Gives the watcher time for what was shown, as somebody who chats would take.
+    /// Gives a watcher the time for what was shown that somebody who chats would take.
     async fn let_read(&self) -> Result<()> {
         let (unread, watched) = {
             let mut state = self.lock();
             state.catch_up()?;
-            (std::mem::take(&mut state.unread), state.screen.is_watched())
+            (mem::take(&mut state.unread), state.screen.is_watched())
         };
         if watched {
-            pause((READING * unread).min(LONGEST)).await;
+            let reading = READING.saturating_mul(u32::try_from(unread).unwrap_or(u32::MAX));
+            pause(reading.min(LONGEST)).await;
         }
         Ok(())
     }
@@ -136,12 +142,20 @@ async fn pause(duration: Duration) {
 }
 
 impl State {
+    /// Shows what is new in the chats.
     fn catch_up(&mut self) -> io::Result<()> {
-        for followed in &mut self.followed {
+        let Self { screen, followed, said, unread } = self;
+        for chat in followed {
             // What cannot be read yet is waited for, so that all is shown in order.
-            let messages = followed.person.messages(&followed.room);
+            let messages = chat.person.messages(&chat.room);
             for message in messages.into_iter().take_while(|message| !message.sealed) {
-                self.unread += followed.show(&message, &mut self.screen)?;
+                let before = chat.known(&message);
+                if message.sender == chat.bot {
+                    *unread += chat.show_speech(&message, before.as_ref(), said, screen)?;
+                    chat.show_offers(&message, before.as_ref(), screen)?;
+                } else if message.redacted && before.is_some_and(|before| !before.redacted) {
+                    screen.remark(chat.lane, "(Mara's message with the password is deleted.)")?;
+                }
             }
         }
         Ok(())
@@ -149,43 +163,52 @@ impl State {
 }
 
 impl Followed {
-    /// Shows what is new about a message, and returns how long it is.
-    fn show(&mut self, message: &Message, screen: &mut Screen) -> io::Result<u32> {
-        let bots = message.sender == self.bot;
-        let known = self.shown.remove(&message.event_id);
-        let first = known.is_none();
-        let before = known.unwrap_or_default();
-        let mut length = 0;
-        if bots && first {
-            length = message.body.chars().count();
-            match &message.file {
-                Some(file) => screen.speech(self.lane, "Tern", &format!("📎 {}", file.name))?,
-                None => screen.speech(self.lane, "Tern", &message.body)?,
-            }
-        } else if bots && before.body != message.body {
-            screen.update(self.lane, &difference(&before.body, &message.body))?;
-        }
-        let reactions = message.reactions.iter().skip(before.reactions);
-        let offered: Vec<_> =
-            reactions.filter(|(who, _)| *who == self.bot).map(|(_, key)| key.as_str()).collect();
-        if !offered.is_empty() {
-            screen.remark(self.lane, &format!("Tern puts {} under it.", offered.join(" and ")))?;
-        }
-        if message.redacted && !before.redacted && !bots {
-            screen.remark(self.lane, "(Mara's message with the secret is deleted.)")?;
-        }
+    /// Takes down a message as it is now, and returns what of it was shown already.
+    fn known(&mut self, message: &Message) -> Option<Shown> {
         let shown = Shown {
             body: message.body.clone(),
             reactions: message.reactions.len(),
             redacted: message.redacted,
         };
-        self.shown.insert(message.event_id.clone(), shown);
-        Ok(u32::try_from(length).unwrap_or(u32::MAX))
+        self.shown.insert(message.event_id.clone(), shown)
     }
-}
 
-/// The lines that an edit changed.
-fn difference(before: &str, after: &str) -> String {
-    let changed = after.lines().filter(|line| !before.lines().any(|known| known == *line));
-    changed.collect::<Vec<_>>().join(" ")
+    /// Shows what the bot says, or how it changed what it had said. Returns how much is to be read.
+    fn show_speech(
+        &self,
+        message: &Message,
+        before: Option<&Shown>,
+        said: &mut Said,
+        screen: &mut Screen,
+    ) -> io::Result<usize> {
+        let text = match (before, &message.file) {
+            (None, Some(file)) => format!("📎 {}", file.name),
+            (None, None) => said.shortened(self.lane, &message.body),
+            (Some(before), _) if before.body != message.body => {
+                if let Some(change) = said.change(&before.body, &message.body) {
+                    screen.update(self.lane, &change)?;
+                }
+                return Ok(0);
+            }
+            (Some(_), _) => return Ok(0),
+        };
+        screen.speech(self.lane, "Tern", &text)?;
+        Ok(text.chars().count())
+    }
+
+    /// Shows what the bot offers to be tapped.
+    fn show_offers(
+        &self,
+        message: &Message,
+        before: Option<&Shown>,
+        screen: &mut Screen,
+    ) -> io::Result<()> {
+        let seen = before.map_or(0, |before| before.reactions);
+        let offers = message.reactions.iter().skip(seen).filter(|(who, _)| *who == self.bot);
+        let offers: Vec<_> = offers.map(|(_, key)| key.as_str()).collect();
+        if !offers.is_empty() {
+            screen.remark(self.lane, &format!("Tern puts {} under it.", offers.join(" and ")))?;
+        }
+        Ok(())
+    }
 }

@@ -139,7 +139,8 @@ fn unreachable_line(plan: &Plan, number: usize) -> Line {
     let reasons = reasons.into_iter().map(|(reason, number)| {
         line!("{why} ({number})", why = super::reason_words(reason), number = number)
     });
-    let reasons = reasons.reduce(|before, why| line!("{before}, {why}", before = before, why = why));
+    let reasons =
+        reasons.reduce(|before, why| line!("{before}, {why}", before = before, why = why));
     line!(
         "{n}: the new account **cannot get in**, since {reasons}.",
         n = rooms(number),
