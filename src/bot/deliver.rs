@@ -13,12 +13,12 @@ use tokio::{
 };
 
 use super::{
-    bot::Bot,
     inbox::Undone,
-    reach::{self, Reach, Reason},
+    reach::{self, Reach},
     reactions,
     records::{ProgressMessage, Prompt},
     report_files,
+    shared::Bot,
     talk::{Cause, Unsent},
     wording::{self, Facts, Message, SecretFate, Unasked},
 };
@@ -42,7 +42,6 @@ pub(super) async fn run(bot: Arc<Bot>, mut notices: mpsc::UnboundedReceiver<Noti
                 user: notice.to.clone(),
                 incoming,
                 pending: VecDeque::new(),
-                tries: 0,
             };
             tasks.spawn(recipient.run());
             queue
@@ -60,8 +59,6 @@ struct Recipient {
     company_changed: watch::Receiver<u64>,
     /// Not delivered yet, with what became of the secret that each tells of.
     pending: VecDeque<(Notice, SecretFate)>,
-    /// How often the person was tried to be reached in vain.
-    tries: u32,
 }
 
 impl Recipient {
@@ -111,7 +108,6 @@ impl Recipient {
         let Some((notice, fate)) = self.pending.front().cloned() else { return Ok(None) };
         let room = reach::direct_message(&self.bot, &self.user, notice.room_id.as_deref()).await?;
         if let Some(room) = room {
-            self.tries = 0;
             self.deliver(&notice, fate, &room).await?;
             self.done().await?;
             return Ok(None);
@@ -169,14 +165,9 @@ impl Recipient {
 
     /// Invites the person; tells those who asked for them when that does not work.
     async fn reach_out(&mut self) -> Result<Duration, Undone> {
-        let reason = Reason { text: self.reason(), tries: self.tries };
-        match reach::invite(&self.bot, &self.user, &reason).await? {
-            Reach::Invited => {
-                self.tries = 0;
-                Ok(LOOK_AGAIN)
-            }
+        match reach::invite(&self.bot, &self.user, &self.reason()).await? {
+            Reach::Invited => Ok(LOOK_AGAIN),
             Reach::Later(unasked, pause) => {
-                self.tries += 1;
                 if let Some(unasked) = unasked {
                     self.tell_who_asked(&unasked).await?;
                 }

@@ -278,15 +278,20 @@ impl Inner {
 
     async fn check(&self, migration: &Migration, stop: &CancellationToken) -> Check {
         let check = async {
-            if let Some(new) = self.open(migration, Side::New, stop).await? {
-                return Ok(Check::Survey(self.survey_account(&new, Side::New).await?));
-            }
             let old = self.open(migration, Side::Old, stop).await?;
-            let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
-            let memberships = read_memberships(old.as_ref(), None, old_user, new_user)
-                .await
-                .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
-            Ok(Check::Memberships(memberships))
+            let Some(new) = self.open(migration, Side::New, stop).await? else {
+                let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
+                let memberships = read_memberships(old.as_ref(), None, old_user, new_user)
+                    .await
+                    .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
+                return Ok(Check::Memberships(memberships));
+            };
+            let new = self.survey_account(&new, Side::New).await?;
+            let old = match &old {
+                Some(old) => Some(self.survey_account(old, Side::Old).await?),
+                None => None,
+            };
+            Ok(Check::Surveys { new, old })
         };
         match check.await {
             Ok(check) => check,

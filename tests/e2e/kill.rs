@@ -101,7 +101,7 @@ async fn a_bot_that_is_killed_at_each_stage_of_the_chat_is_still_the_same_and_as
         chat.hear_about("can act as").await.unwrap();
     }
     again().await;
-    chats.old.hear_about("The plan").await.unwrap();
+    chats.old.hear_about("The plan:").await.unwrap();
     again().await;
     chats.old.say("go").await.unwrap();
     chats.old.hear_about("`forget`").await.unwrap();

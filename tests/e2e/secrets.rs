@@ -31,7 +31,7 @@ async fn no_secret_is_in_the_log_the_data_or_anything_that_the_bot_said() {
     chats.old.say(&format!("login password {}", scene.old.password())).await.unwrap();
     chats.old.hear_about("can act as").await.unwrap();
     chats.new.say(&format!("login token {token}")).await.unwrap();
-    chats.old.hear_about("The plan").await.unwrap();
+    chats.old.hear_about("The plan:").await.unwrap();
     chats.old.say("go").await.unwrap();
     chats.old.hear_about("`forget`").await.unwrap();
     let said: String = [&chats.old, &chats.new]

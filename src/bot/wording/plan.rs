@@ -56,8 +56,8 @@ pub(crate) fn outdated_plan() -> Message {
 pub(super) fn going_on_by_itself(phase: &Phase, reader: Side) -> Line {
     match (phase, reader) {
         (Phase::Surveying, _) => line!(
-            "I am now looking at both accounts. The plan comes here in a moment; until \
-             you have seen it, nothing is changed."
+            "I am looking at both accounts, and show you the plan here in a moment. Nothing is \
+             changed before that."
         ),
         (Phase::AwaitingGo, Side::Old) => line!("Say `plan` to see the plan, and `go` to run it."),
         (Phase::AwaitingGo, Side::New) => {
