@@ -75,7 +75,7 @@ async fn show(lab: &Lab, tern: &std::path::Path, mut screen: Screen, keep: bool)
         Err(error) => Err(error),
     };
     match &complete {
-        Ok(true) => screen.line(&format!("All of it, in {} s.", begun.elapsed().as_secs()))?,
+        Ok(true) => screen.line(&format!("Mara has moved, in {} s.", begun.elapsed().as_secs()))?,
         Ok(false) => screen.line("Not everything is as it should be.")?,
         Err(error) if keep => screen.line(&format!("The demonstration failed: {error:#}"))?,
         Err(_) => {}

@@ -9,6 +9,7 @@ use lab::{
     wait,
 };
 use reqwest::Method;
+use ruma::{EventId, RoomId};
 use serde_json::Value;
 
 use crate::{
@@ -20,26 +21,26 @@ use crate::{
 /// How long the last events may be on their way between the homeservers.
 const ON_THE_WAY: Duration = Duration::from_secs(5);
 
-/// Shows what is so in each room, beside what should be. Whether all is well.
+/// Shows what is so in each room, and whether that is as it should be. Returns whether all is.
 pub(crate) async fn show(set: &Set, moved: &Moved, screen: &mut Screen) -> Result<bool> {
     screen.heading("What the homeservers say, asked directly")?;
-    // One that never comes right is shown as it is.
-    let _settled = wait::until("all is well", ON_THE_WAY, || async {
-        let rows = rows(set, moved).await?;
-        Ok(rows.iter().flatten().all(|cell| !cell.is_wrong()).then_some(()))
+    // What does not come right in time is shown as it is.
+    let _in_time = wait::until("all is as it should be", ON_THE_WAY, || async {
+        Ok(rooms(set, moved).await?.iter().flatten().all(Cell::holds).then_some(()))
     })
     .await;
-    let rows = rows(set, moved).await?;
-    screen.table(&["Room", "", "New account", "Power", "Tags", "Direct chat", "Report"], &rows)?;
+    let rooms = rooms(set, moved).await?;
+    screen.table(&["Room", "", "New account", "Power", "Marks", "Report"], &rooms)?;
     screen.gap()?;
-    let others = others(set, moved).await?;
-    let others: Vec<_> = others.into_iter().map(|cell| vec![cell]).collect();
-    screen.table(&["Besides"], &others)?;
+    let others: Vec<_> = others(set, moved).await?.iter().map(Cell::of).collect();
+    for other in &others {
+        screen.line(&other.styled())?;
+    }
     screen.gap()?;
-    Ok(rows.iter().chain(&others).flatten().all(|cell| !cell.is_wrong()))
+    Ok(rooms.iter().flatten().chain(&others).all(Cell::holds))
 }
 
-async fn rows(set: &Set, moved: &Moved) -> Result<Vec<Vec<Cell>>> {
+async fn rooms(set: &Set, moved: &Moved) -> Result<Vec<Vec<Cell>>> {
     let mut rows = Vec::new();
     for place in &set.town.places {
         let findings = place.look(&set.town.people.new).await?;
@@ -49,44 +50,49 @@ async fn rows(set: &Set, moved: &Moved) -> Result<Vec<Vec<Cell>>> {
 }
 
 fn row(place: &Place, findings: &Findings, report: &str) -> Vec<Cell> {
-    let cell = |finding: &Finding| Cell::checked(finding.holds, &finding.text);
-    let maybe = |finding: &Option<Finding>| finding.as_ref().map_or_else(|| Cell::plain(""), cell);
-    let named = match (place.expected.named, report.contains(&place.name)) {
-        (true, true) => Cell::checked(true, "names it"),
-        (true, false) => Cell::checked(false, "does not name it"),
-        (false, _) => Cell::plain(""),
-    };
+    let named = place.expected.named.then(|| match report.contains(&place.name) {
+        true => Finding { holds: true, text: "names it".to_owned() },
+        false => Finding { holds: false, text: "does not name it".to_owned() },
+    });
     vec![
         Cell::plain(&place.name),
         Cell::plain(place.nature),
-        cell(&findings.joined),
-        maybe(&findings.power),
-        maybe(&findings.tags),
-        maybe(&findings.direct),
-        named,
+        Cell::of(&findings.joined),
+        Cell::all(&findings.power),
+        Cell::all(findings.tags.iter().chain(&findings.direct)),
+        Cell::all(&named),
     ]
 }
 
-/// What is to be so besides the rooms.
-async fn others(set: &Set, moved: &Moved) -> Result<Vec<Cell>> {
-    let losses = set.town.losses().await?;
-    let mut others: Vec<_> = losses.iter().map(|loss| Cell::checked(false, loss)).collect();
-    if losses.is_empty() {
-        others.push(Cell::checked(true, "nothing was taken from either account"));
-    }
+/// What is to be so besides.
+async fn others(set: &Set, moved: &Moved) -> Result<Vec<Finding>> {
+    let mut others = set.town.kept().await?.to_vec();
     for (lane, room, event) in &moved.secrets {
-        let account: &Account = match lane {
-            Lane::Old => &set.town.people.old,
-            Lane::New => &set.town.people.new,
-        };
-        let path = format!("/_matrix/client/v3/rooms/{room}/event/{event}");
-        let event = account.send_raw(Method::GET, &path, &Value::Null).await?;
-        let content = event["content"].as_object().context("an event has a content")?;
-        let gone = content.is_empty();
-        let is = if gone { "is" } else { "is not" };
-        let said =
-            format!("the password of the {} account {is} deleted from its chat", lane.name());
-        others.push(Cell::checked(gone, &said));
+        others.push(secret_is_gone(set, *lane, room, event).await?);
     }
+    others.push(report_is_right(set, &moved.report));
     Ok(others)
+}
+
+async fn secret_is_gone(set: &Set, lane: Lane, room: &RoomId, event: &EventId) -> Result<Finding> {
+    let account: &Account = match lane {
+        Lane::Old => &set.town.people.old,
+        Lane::New => &set.town.people.new,
+    };
+    let path = format!("/_matrix/client/v3/rooms/{room}/event/{event}");
+    let event = account.send_raw(Method::GET, &path, &Value::Null).await?;
+    let holds = event["content"].as_object().context("an event has a content")?.is_empty();
+    let is = if holds { "is" } else { "is not" };
+    let text = format!("The password of the {} account {is} deleted from its chat.", lane.name());
+    Ok(Finding { holds, text })
+}
+
+/// Whether the report counts the rooms as they are.
+fn report_is_right(set: &Set, report: &str) -> Finding {
+    let places = &set.town.places;
+    let joined = places.iter().filter(|place| place.expected.joined).count();
+    let count = format!("in {joined} of {} rooms", places.len());
+    let holds = report.contains(&count);
+    let says = if holds { "says" } else { "does not say" };
+    Finding { holds, text: format!("The report {says} that the new account is {count}.") }
 }

@@ -4,9 +4,6 @@ use std::collections::BTreeSet;
 
 use crate::screen::Lane;
 
-/// Stands for what the other account was told too.
-const AS_THERE: &str = "(… as in the other chat)";
-
 /// What is shorter than this many letters is not worth leaving out.
 const SHORT: usize = 80;
 
@@ -20,9 +17,9 @@ pub(crate) struct Said {
 impl Said {
     /// A message without the paragraphs that were shown in the other chat.
     pub(crate) fn shortened(&mut self, lane: Lane, body: &str) -> String {
-        let (here, there) = match lane {
-            Lane::Old => (&mut self.old, &self.new),
-            Lane::New => (&mut self.new, &self.old),
+        let (here, there, other) = match lane {
+            Lane::Old => (&mut self.old, &self.new, Lane::New),
+            Lane::New => (&mut self.new, &self.old, Lane::Old),
         };
         let paragraphs: Vec<_> = body.split("\n\n").collect();
         let known = |a: &&str, b: &&str| there.contains(*a) == there.contains(*b);
@@ -30,7 +27,7 @@ impl Said {
             let run_is_known = run.iter().all(|paragraph| there.contains(*paragraph));
             let text = run.join("\n\n");
             let left_out = run_is_known && text.chars().count() > SHORT;
-            if left_out { AS_THERE.to_owned() } else { text }
+            if left_out { format!("(the same as to the {} account)", other.name()) } else { text }
         });
         let shown = shown.collect::<Vec<_>>().join("\n\n");
         here.extend(paragraphs.into_iter().map(str::to_owned));

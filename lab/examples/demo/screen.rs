@@ -1,9 +1,13 @@
 //! What the watcher sees.
 
-use std::io::{self, IsTerminal, Stdout, Write};
+use std::{
+    io::{self, IsTerminal, Stdout, Write},
+    iter,
+};
 
 use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
+use lab::town::Finding;
 use textwrap::{Options, core::display_width, termwidth, wrap};
 
 /// Lines longer than this are hard to read.
@@ -132,20 +136,20 @@ impl Screen {
         Ok(())
     }
 
-    /// A table whose cells may each be right or wrong.
+    /// A table. On a terminal that is too narrow it goes without its second column.
     pub(crate) fn table(&mut self, head: &[&str], rows: &[Vec<Cell>]) -> io::Result<()> {
-        let width = |column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column)).map(Cell::width);
-            cells.chain([display_width(head[column])]).max().unwrap_or_default()
-        };
-        let widths: Vec<_> = (0..head.len()).map(width).collect();
-        let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(display_width(text)));
-        let line =
-            head.iter().zip(&widths).map(|(text, width)| format!("{text}{}", pad(text, *width)));
-        self.styled(DIM, line.collect::<Vec<_>>().join("  ").trim_end())?;
-        for row in rows {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| {
-                format!("{}{}", cell.styled(), " ".repeat(width.saturating_sub(cell.width())))
+        let head = head.iter().map(|text| Cell { style: DIM, ..Cell::plain(*text) }).collect();
+        let mut lines: Vec<Vec<Cell>> = iter::once(head).chain(rows.iter().cloned()).collect();
+        if self.terminal
+            && widths(&lines).iter().map(|width| width + 2).sum::<usize>() > termwidth()
+        {
+            lines.iter_mut().for_each(|line| drop(line.remove(1)));
+        }
+        let widths = widths(&lines);
+        for line in &lines {
+            let cells = line.iter().zip(&widths).map(|(cell, width)| {
+                let rest = width.saturating_sub(cell.width());
+                format!("{}{:rest$}", cell.styled(), "")
             });
             self.line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
@@ -173,6 +177,13 @@ impl Screen {
     }
 }
 
+/// How wide each column is.
+fn widths(lines: &[Vec<Cell>]) -> Vec<usize> {
+    let columns = lines.first().map_or(0, Vec::len);
+    let widest = |column: usize| lines.iter().map(|line| line[column].width()).max();
+    (0..columns).filter_map(widest).collect()
+}
+
 /// How wide the `• ` or `12. ` is that a line begins with.
 fn point(line: &str) -> usize {
     let number = line.trim_start_matches(|c: char| c.is_ascii_digit());
@@ -187,35 +198,43 @@ fn point(line: &str) -> usize {
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     text: String,
-    holds: Option<bool>,
+    style: Style,
+    holds: bool,
 }
 
 impl Cell {
     /// Something that is neither right nor wrong.
     pub(crate) fn plain(text: impl Into<String>) -> Self {
-        Self { text: text.into(), holds: None }
+        Self { text: text.into(), style: Style::new(), holds: true }
     }
 
     /// Something that is as it should be, or not.
-    pub(crate) fn checked(holds: bool, text: &str) -> Self {
-        let mark = if holds { '✓' } else { '✗' };
-        Self { text: format!("{mark} {text}"), holds: Some(holds) }
+    pub(crate) fn of(finding: &Finding) -> Self {
+        Self::all([finding])
     }
 
-    pub(crate) fn is_wrong(&self) -> bool {
-        self.holds == Some(false)
+    /// Things that are as they should be, or not; nothing, if there are none.
+    pub(crate) fn all<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Self {
+        let findings: Vec<_> = findings.into_iter().collect();
+        if findings.is_empty() {
+            return Self::plain("");
+        }
+        let holds = findings.iter().all(|finding| finding.holds);
+        let (mark, style) = if holds { ('✓', GOOD) } else { ('✗', BAD) };
+        let texts: Vec<_> = findings.iter().map(|finding| finding.text.as_str()).collect();
+        Self { text: format!("{mark} {}", texts.join(", ")), style, holds }
+    }
+
+    pub(crate) fn holds(&self) -> bool {
+        self.holds
+    }
+
+    pub(crate) fn styled(&self) -> String {
+        let style = self.style;
+        format!("{style}{}{style:#}", self.text)
     }
 
     fn width(&self) -> usize {
         display_width(&self.text)
-    }
-
-    fn styled(&self) -> String {
-        let style = match self.holds {
-            Some(true) => GOOD,
-            Some(false) => BAD,
-            None => Style::new(),
-        };
-        format!("{style}{}{style:#}", self.text)
     }
 }

@@ -58,6 +58,7 @@ async fn agree(set: &Set, stage: &Stage) -> Result<(Chat, Chat)> {
     let new = new.chat_from(bot).await?.with_patience(PATIENCE);
     stage.follow(Lane::New, &new);
     let question = new.hear_about("wants to move to this account").await?;
+    new.hear_edit(&question.event_id, |question| question.reactions.len() == 2).await?;
     stage.act(Lane::New, "Mara taps ✅.").await?;
     new.react(&question.event_id, "✅").await?;
     hear_both(&old, &new, "agreed").await?;

@@ -20,6 +20,9 @@ use crate::{
 const READING: Duration = Duration::from_millis(12);
 const LONGEST: Duration = Duration::from_secs(4);
 
+/// What comes within this time is shown together, that of the old account first.
+const AT_ONCE: Duration = Duration::from_millis(300);
+
 /// Shows what is said in the chats that it follows. Everything that is shown meanwhile goes through
 /// here, so that it is shown in order.
 pub(crate) struct Stage {
@@ -80,6 +83,7 @@ impl Stage {
                 news = old.come() => news?,
                 news = new.come() => news?,
             }
+            pause(AT_ONCE).await;
             self.lock().catch_up()?;
         }
     }
@@ -136,7 +140,7 @@ impl Stage {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "people take time to read")]
+#[expect(clippy::disallowed_methods, reason = "somebody watches, and takes time to read")]
 async fn pause(duration: Duration) {
     tokio::time::sleep(duration).await;
 }

@@ -152,7 +152,10 @@ impl Place {
     fn direct_finding(&self, found: Option<OwnedUserId>) -> Option<Finding> {
         let expected = &self.expected.direct_with;
         let words = |with: &Option<OwnedUserId>| {
-            with.as_ref().map_or_else(|| "none".to_owned(), |other| other.localpart().to_owned())
+            with.as_ref().map_or_else(
+                || "not direct".to_owned(),
+                |other| format!("direct with {}", other.localpart()),
+            )
         };
         (expected.is_some() || found.is_some())
             .then(|| Finding::new(expected.clone(), found, words))

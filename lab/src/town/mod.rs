@@ -17,7 +17,7 @@ pub use self::{
     expected::{Expected, Finding, Findings, Place},
     people::People,
 };
-use crate::{Account, Pair};
+use crate::Pair;
 
 /// Mara, the people she knows, and her rooms.
 #[derive(Debug)]
@@ -42,19 +42,22 @@ impl Town {
         Ok(Self { people, places, had, own })
     }
 
-    /// What was taken from Mara's accounts that nobody may take: nothing, if all is well.
-    pub async fn losses(&self) -> Result<Vec<String>> {
-        let (old, new): (&Account, &Account) = (&self.people.old, &self.people.new);
-        let left = old.joined_rooms().await?;
-        let mut losses: Vec<_> = self
-            .had
-            .difference(&left)
-            .map(|room| format!("the old account is no longer in {room}"))
-            .collect();
-        let lena = self.people.lena.user_id();
-        if !new.direct().await?.get(lena).is_some_and(|rooms| rooms.contains(&self.own)) {
-            losses.push("the new account's own direct chat with Lena is no longer marked".into());
-        }
-        Ok(losses)
+    /// Whether Mara's accounts still have what nobody may take from them.
+    pub async fn kept(&self) -> Result<[Finding; 2]> {
+        let People { old, new, lena, .. } = &self.people;
+        let (in_rooms, direct) = tokio::try_join!(old.joined_rooms(), new.direct())?;
+        let stays = self.had.is_subset(&in_rooms);
+        let marked = direct.get(lena.user_id()).is_some_and(|rooms| rooms.contains(&self.own));
+        let is = |holds| if holds { "is" } else { "is not" };
+        Ok([
+            Finding {
+                holds: stays,
+                text: format!("The old account {} still in all its rooms.", is(stays)),
+            },
+            Finding {
+                holds: marked,
+                text: format!("The new account's own direct chat {} still marked.", is(marked)),
+            },
+        ])
     }
 }

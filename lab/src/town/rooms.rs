@@ -49,11 +49,11 @@ async fn private(people: &People) -> Result<Vec<Place>> {
         Place::new("Flat 12b", "private, encrypted", flat)
             .power(100)
             .tag(TagName::Favorite, Some(0.1)),
-        Place::new("Lisbon in May", "private, encrypted, on the new server", lisbon)
+        Place::new("Lisbon in May", "encrypted, on the new server", lisbon)
             .tag(travel, None)
             .tag(TagName::Favorite, Some(0.2)),
-        Place::new("Book circle", "private, made by Mara", books).power(AS_CREATOR).named(),
-        Place::new("Allotment 7", "private, made by Mara, version 10", allotment).power(100),
+        Place::new("Book circle", "made by Mara", books).power(AS_CREATOR).named(),
+        Place::new("Allotment 7", "made by Mara, version 10", allotment).power(100),
     ])
 }
 
@@ -75,9 +75,9 @@ async fn bird_club(people: &People) -> Result<Vec<Place>> {
 
     Ok(vec![
         Place::new("Bird Club", "space", club),
-        Place::new("Sightings", "private, in the space", sightings).power(100),
-        Place::new("Excursions", "for the space's members", excursions),
-        Place::new("Board", "private, only moderators invite", board).out_of_reach(),
+        Place::new("Sightings", "in the space", sightings).power(100),
+        Place::new("Excursions", "in the space, for its members", excursions),
+        Place::new("Board", "only moderators invite", board).out_of_reach(),
     ])
 }
 
@@ -129,7 +129,7 @@ async fn chats(people: &People) -> Result<Vec<Place>> {
         Place::new("Jonas", "direct chat, encrypted", with_jonas)
             .power(AS_CREATOR)
             .direct_with(jonas),
-        Place::new("Ayşe", "direct chat, with the new server", with_ayse)
+        Place::new("Ayşe", "direct chat, across servers", with_ayse)
             .power(AS_CREATOR)
             .direct_with(ayse),
         Place::new("Tom", "direct chat", with_tom)
@@ -149,7 +149,7 @@ async fn there_already(people: &People) -> Result<(Place, OwnedRoomId)> {
     old.set_tag(&family, TagName::Favorite, Some(0.4)).await?;
     new.set_tag(&family, TagName::Favorite, Some(0.9)).await?;
     let own = visit(new, RoomSpec::direct(lena.user_id()), &[lena]).await?;
-    let place = Place::new("Family", "private, the new account is in it", family)
+    let place = Place::new("Family", "the new account is in it", family)
         .power(50)
         .tag(TagName::Favorite, Some(0.9));
     Ok((place, own))
