@@ -16,7 +16,7 @@ use super::{
     inbox::Undone,
     reach::{self, Reach},
     reactions,
-    records::{ProgressMessage, Prompt},
+    records::{Person, ProgressMessage, Prompt},
     report_files,
     shared::Bot,
     talk::{Cause, Unsent},
@@ -165,6 +165,12 @@ impl Recipient {
 
     /// Invites the person; tells those who asked for them when that does not work.
     async fn reach_out(&mut self) -> Result<Duration, Undone> {
+        let questions = self.questions();
+        let refused = self.bot.shared.records.person(&self.user)?.outreach.refused;
+        if !questions.is_empty() && questions.iter().all(|m| refused.contains(&m.old.user_id)) {
+            self.tell_who_asked(&Unasked::Rejected).await?;
+            return Ok(LOOK_AGAIN);
+        }
         match reach::invite(&self.bot, &self.user, &self.reason()).await? {
             Reach::Invited => Ok(LOOK_AGAIN),
             Reach::Later(unasked, pause) => {
@@ -175,11 +181,25 @@ impl Recipient {
             }
             Reach::Not(unasked) => {
                 self.tell_who_asked(&unasked).await?;
+                if unasked == Unasked::Rejected {
+                    self.remember_refusal(&questions).await?;
+                }
                 // Nobody asked for a person who left the chat of their own migration.
                 self.drop_where(|notice| notice.event != Event::ConsentQuestion).await?;
                 Ok(LOOK_AGAIN)
             }
         }
+    }
+
+    /// The person is not invited again for the same old accounts, however often those ask.
+    async fn remember_refusal(&self, questions: &[Migration]) -> Result<(), Undone> {
+        let change = |person: &mut Person| {
+            person.outreach.refused.extend(questions.iter().map(|m| m.old.user_id.clone()));
+            person.outreach.rejected = false;
+            person.outreach.invited = false;
+            person.outreach.room_id = None;
+        };
+        Ok(self.bot.shared.records.change_person(&self.user, change).await?)
     }
 
     fn questions(&self) -> Vec<Migration> {

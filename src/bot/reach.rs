@@ -193,7 +193,10 @@ pub(super) async fn withdraw(bot: &Bot, user: &UserId) -> Result<(), Undone> {
     }
     bot.shared
         .records
-        .change_person(user, |person| person.outreach = Default::default())
+        .change_person(user, |person| {
+            person.outreach.room_id = None;
+            person.outreach.invited = false;
+        })
         .await
         .map_err(Undone::from)
 }
