@@ -11,6 +11,7 @@ mod course;
 mod kill;
 mod limits;
 mod manner;
+mod other_clients;
 mod scene;
 mod secrets;
 mod start;
