@@ -30,14 +30,15 @@ pub(crate) async fn play(set: &Set, screen: Screen) -> (Screen, Result<Moved>) {
         moved = migrate(set, &stage) => moved,
         Err(error) = stage.watch(&set.town.people.old, &set.town.people.new) => Err(error),
     };
-    (stage.into_screen(), moved)
+    let (screen, shown) = stage.end();
+    (screen, moved.and_then(|moved| shown.map(|()| moved)))
 }
 
 async fn migrate(set: &Set, stage: &Stage) -> Result<Moved> {
     let (old, new) = agree(set, stage).await?;
     let secrets = give_access(&old, &new, stage).await?;
     look_at_plan(&old, &new, stage).await?;
-    let report = go(&old, stage).await?;
+    let report = go(&old, &new, stage).await?;
     Ok(Moved { report: report.body, secrets })
 }
 
@@ -98,12 +99,14 @@ async fn look_at_plan(old: &Chat, new: &Chat, stage: &Stage) -> Result<()> {
 }
 
 /// Runs the plan. Returns the report.
-async fn go(old: &Chat, stage: &Stage) -> Result<Message> {
-    stage.heading("Nothing was changed so far. Now Mara says the word")?;
+async fn go(old: &Chat, new: &Chat, stage: &Stage) -> Result<Message> {
+    stage.heading("Nothing was changed so far. Mara has seen the plan, and says go")?;
     stage.say(Lane::Old, old, "go").await?;
-    let report = old.hear_about("The report:").await?;
-    for _file in ["report.csv", "report.html"] {
-        old.hear(|message| message.file.is_some()).await.context("waiting for the files")?;
+    let (report, _same) = hear_both(old, new, "The report:").await?;
+    for chat in [old, new] {
+        for _file in ["report.csv", "report.html"] {
+            chat.hear(|message| message.file.is_some()).await.context("waiting for the files")?;
+        }
     }
     Ok(report)
 }

@@ -60,8 +60,11 @@ impl Stage {
         Self { state: Mutex::new(state) }
     }
 
-    pub(crate) fn into_screen(self) -> Screen {
-        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).screen
+    /// Shows what is not shown yet.
+    pub(crate) fn end(self) -> (Screen, Result<()>) {
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let shown = state.catch_up();
+        (state.screen, shown.map_err(Into::into))
     }
 
     /// Shows from now on what the bot says in `chat`.
