@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ruma::MilliSecondsSinceUnixEpoch;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -9,7 +10,7 @@ use super::{
     Access, Ending, Event, Inner, Migration, Phase, Plan, Side,
     job::{Job, Turn},
     journal::Change,
-    plan::{Accounts, make},
+    plan::{Accounts, knows_no_other_server, make},
     report::Check,
     run::{Run, RunEnd, read_memberships},
     step::Stage,
@@ -19,8 +20,11 @@ use crate::{
     access::{OpenError, Sessions},
     consent::Standing,
     homeserver::{Account, DiscoverError, Failure},
-    store::StoreError,
+    store::{Batch, StoreError},
 };
+
+/// How often a power level is written that somebody else undoes in the same moment.
+const MOST_RACES: u32 = 3;
 
 /// Pauses between attempts to begin a run while a homeserver cannot be reached.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -145,13 +149,13 @@ impl Inner {
         let (old_survey, new_survey) = tokio::try_join!(
             async {
                 match &old {
-                    Some(old) => self.survey_account(old, Side::Old).await.map(Some),
+                    Some(old) => self.survey_old(old).await.map(Some),
                     None => Ok(None),
                 }
             },
             async {
                 match (&new, &old) {
-                    (Some(new), _) => self.survey_account(new, Side::New).await,
+                    (Some(new), _) => self.survey_new(new).await,
                     (None, Some(old)) => survey_through(old, &migration.new.user_id).await,
                     (None, None) => Err(Trouble::Failed(Side::Old, Failure::Stopped)),
                 }
@@ -163,6 +167,10 @@ impl Inner {
             bot: &self.bot,
             old_survey: old_survey.as_ref(),
             new_survey: &new_survey,
+            surveyed: MilliSecondsSinceUnixEpoch(
+                self.now().as_millisecond().try_into().unwrap_or_default(),
+            ),
+            quiet_after: self.settings.quiet_after,
         }))
     }
 
@@ -174,6 +182,46 @@ impl Inner {
         Ok(Survey::read(account.user_id(), &response))
     }
 
+    /// Surveys the old account, and asks for what its own rooms do not tell: what took their place,
+    /// and, where a room could otherwise not be reached without the old server, who is in it.
+    async fn survey_old(&self, account: &Account) -> Result<Survey, Trouble> {
+        let mut survey = self.survey_account(account, Side::Old).await?;
+        let server = account.user_id().server_name();
+        let failed = |failure| Trouble::Failed(Side::Old, failure);
+        let successors: Vec<_> =
+            survey.unknown_successors().into_iter().map(ToOwned::to_owned).collect();
+        for room_id in successors {
+            let via = vec![server.to_owned()];
+            if let Some(summary) = account.room_summary(&room_id, via).await.map_err(failed)? {
+                survey.successors.insert(room_id, summary.into());
+            }
+        }
+        for (room_id, room) in &mut survey.rooms {
+            if room.is_joined_without_invitation() && knows_no_other_server(server, room) {
+                match account.joined_members(room_id).await {
+                    Ok(members) => room.count_servers(members.keys()),
+                    Err(failure @ (Failure::TokenGone { .. } | Failure::Stopped)) => {
+                        return Err(failed(failure));
+                    }
+                    // It costs this room other ways in, and nothing else.
+                    Err(failure) => tracing::info!(room = %room_id, %failure, "no members"),
+                }
+            }
+        }
+        Ok(survey)
+    }
+
+    async fn survey_new(&self, account: &Account) -> Result<Survey, Trouble> {
+        let (survey, versions) =
+            tokio::join!(self.survey_account(account, Side::New), account.room_versions());
+        let mut survey = survey?;
+        match versions {
+            Ok(versions) => survey.versions = Some(versions),
+            Err(failure) => tracing::info!(%failure, "the room versions are not known"),
+        }
+        Ok(survey)
+    }
+
     async fn run(
         &self,
         job: &Job,
@@ -182,35 +230,67 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let Some(plan) = self.journal.plan(migration.id)? else { return Ok(()) };
         let plan = plan.with(&migration.options);
-        let end = match self.stage(migration, stop).await {
-            Ok((stage, memberships)) => {
-                let run = Run {
-                    id: migration.id,
-                    plan: &plan,
-                    stage,
-                    journal: &self.journal,
-                    stop,
-                    clock: self.clock.clone(),
-                    progressed: &self.progressed,
-                    old_lost: false.into(),
-                };
-                run.carry_out(memberships).await
-            }
-            Err(end) => end,
-        };
-        match end {
-            RunEnd::Complete => self.finish(job, &plan, stop).await,
-            RunEnd::Stopped => Ok(()),
-            RunEnd::AccessLost(side) => {
-                // The run told itself to stop, so that nothing more is sent with the session.
-                let turn = job.turn().await;
-                if job.migration().phase != Phase::Running {
-                    return Ok(());
+        for race in 1.. {
+            match self.carry_out(migration, &plan, stop).await {
+                RunEnd::Complete => {}
+                RunEnd::Stopped => return Ok(()),
+                RunEnd::AccessLost(side) => {
+                    // The run told itself to stop, so that nothing more is sent with the session.
+                    let turn = job.turn().await;
+                    if job.migration().phase != Phase::Running {
+                        return Ok(());
+                    }
+                    return self.lose_access(job, &turn, side).await;
                 }
-                self.lose_access(job, &turn, side).await
+                RunEnd::Broken(error) => return Err(error),
             }
-            RunEnd::Broken(error) => Err(error),
+            let check = self.check(migration, stop).await;
+            if race == MOST_RACES || !self.repeat_lost_races(migration, &plan, &check).await? {
+                return self.finish(job, &plan, &check, stop).await;
+            }
         }
+        Ok(())
+    }
+
+    async fn carry_out(
+        &self,
+        migration: &Migration,
+        plan: &Plan,
+        stop: &CancellationToken,
+    ) -> RunEnd {
+        let (stage, memberships) = match self.stage(migration, stop).await {
+            Ok(staged) => staged,
+            Err(end) => return end,
+        };
+        let run = Run {
+            id: migration.id,
+            plan,
+            stage,
+            journal: &self.journal,
+            stop,
+            clock: self.clock.clone(),
+            progressed: &self.progressed,
+            old_lost: false.into(),
+        };
+        run.carry_out(memberships).await
+    }
+
+    /// Two who write a room's power levels in the same moment undo each other's change. Where the
+    /// check shows that, the step is to be taken again. Whether there is such a room.
+    async fn repeat_lost_races(
+        &self,
+        migration: &Migration,
+        plan: &Plan,
+        check: &Check,
+    ) -> Result<bool, StoreError> {
+        let records = self.records(migration)?;
+        let findings = self.findings(migration, plan, check, &records)?;
+        let lost = findings.lost_power();
+        let mut batch = Batch::new();
+        let rooms = lost.iter().map(|(room, record)| (*room, record));
+        self.journal.put_rooms(&mut batch, migration.id, rooms)?;
+        self.journal.commit_batch(batch).await?;
+        Ok(!lost.is_empty())
     }
 
     /// Opens both accounts and reads where the new one is by now; waits for as long as a
@@ -260,14 +340,14 @@ impl Inner {
         &self,
         job: &Job,
         plan: &Plan,
+        check: &Check,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        let check = self.check(&job.migration(), stop).await;
         let Some(turn) = self.turn_in(job, &Phase::Running, stop).await else { return Ok(()) };
         let mut migration = job.migration();
         migration.phase = Phase::Finished;
         migration.ended = Some(self.now());
-        let report = self.report(&migration, plan, &check)?;
+        let report = self.report(&migration, plan, check)?;
         let mut change = Change::of(&migration).tell_both(Event::Finished);
         change.report = Some(&report);
         self.journal.commit(change, self.now()).await?;

@@ -9,6 +9,7 @@ mod help;
 mod labels;
 mod message;
 mod mistakes;
+mod notes;
 mod notices;
 mod plan;
 mod progress;

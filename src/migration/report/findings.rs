@@ -60,6 +60,23 @@ impl Findings<'_> {
         }
     }
 
+    /// Rooms in which a power level that was raised is not what the check found: somebody else
+    /// wrote the event in the same moment.
+    pub(crate) fn lost_power(&self) -> Vec<(&str, RoomRecord)> {
+        self.plan
+            .rooms
+            .iter()
+            .filter(|room| room.after.power_level.is_some_and(|level| !self.has_power(room, level)))
+            .filter_map(|room| {
+                let id = room.room.id.as_str();
+                let mut record = self.records.get(id)?.clone();
+                let raised = record.is_through(StepKind::PowerLevel);
+                record.steps.remove(&StepKind::PowerLevel);
+                raised.then_some((id, record))
+            })
+            .collect()
+    }
+
     fn row(&self, room: &PlannedRoom) -> ReportRow {
         let none = RoomRecord::default();
         let record = self.records.get(room.room.id.as_str()).unwrap_or(&none);
@@ -90,8 +107,8 @@ impl Findings<'_> {
             Route::AlreadyThere => return Outcome::AlreadyThere,
             Route::NeedsModerator => return Outcome::NeedsModerator,
             Route::Unreachable(reason) => return Outcome::Unreachable(reason.clone()),
-            Route::Skipped => return Outcome::Skipped,
-            Route::Join { .. } | Route::InviteAndJoin => {}
+            Route::Skipped(omission) => return Outcome::Skipped(omission.clone()),
+            Route::Join(_) | Route::InviteAndJoin => {}
         }
         for kind in [StepKind::Invite, StepKind::Join] {
             if let Some(StepResult::Failed(failure)) = record.steps.get(&kind) {
@@ -103,7 +120,7 @@ impl Findings<'_> {
             if self.is_missing(room) { Outcome::Missing } else { Outcome::Joined }
         } else if by_hand && record.is_through(StepKind::Invite) {
             Outcome::Invited
-        } else if by_hand && matches!(room.route, Route::Join { .. }) {
+        } else if by_hand && matches!(room.route, Route::Join(_)) {
             Outcome::ByHand
         } else {
             Outcome::NotTried

@@ -8,7 +8,7 @@ use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::findings::{Check, Findings};
-use super::plan::{Reason, RoomLabel, RouteKind};
+use super::plan::{Omission, Reason, RoomLabel, RouteKind};
 use crate::{clock::Timestamp, homeserver::Failure};
 
 /// The report of one migration.
@@ -76,8 +76,8 @@ pub enum Outcome {
     NeedsModerator,
     /// The new account cannot get in.
     Unreachable(Reason),
-    /// Taken out of the plan by the person.
-    Skipped,
+    /// Left out of the plan.
+    Skipped(Omission),
     /// It was tried and did not work; `retry` tries again.
     Failed(Failure),
     /// It was not reached before the migration was cancelled.
@@ -96,7 +96,7 @@ impl Outcome {
             Self::ByHand => OutcomeKind::ByHand,
             Self::NeedsModerator => OutcomeKind::NeedsModerator,
             Self::Unreachable(_) => OutcomeKind::Unreachable,
-            Self::Skipped => OutcomeKind::Skipped,
+            Self::Skipped(_) => OutcomeKind::Skipped,
             Self::Failed(_) => OutcomeKind::Failed,
             Self::NotTried => OutcomeKind::NotTried,
             Self::Missing => OutcomeKind::Missing,
