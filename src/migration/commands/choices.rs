@@ -69,10 +69,8 @@ impl Migrations {
             choose(&mut migration, room, is_planned)?;
         }
         let plan = plan.with(&migration.options);
-        inner.journal.commit(Change::of(&migration).said(said), inner.now()).await?;
-        let is_running = migration.phase == Phase::Running;
-        job.set(&turn, migration);
-        if is_running {
+        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
+        if migration.phase == Phase::Running {
             inner.set_to_work(&job);
         }
         Ok(plan)

@@ -40,6 +40,19 @@ impl Report {
     }
 }
 
+impl Report {
+    /// Whether the check found everything that was done.
+    pub(crate) fn shows_what_was_done(&self) -> bool {
+        let undone = |result: Option<&StepResult>| result == Some(&StepResult::Undone);
+        !undone(self.direct_chats.as_ref())
+            && !self.rooms.iter().any(|row| {
+                row.outcome == Outcome::Missing
+                    || undone(row.power_level.as_ref().map(|(_, result)| result))
+                    || undone(row.tags.as_ref())
+            })
+    }
+}
+
 /// One room of a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ReportRow {
