@@ -1,7 +1,8 @@
 //! `cargo demo`: Mara moves from one Matrix account to another, on two real homeservers, by
 //! chatting with the real bot. Afterwards the homeservers are asked whether it is all there.
 
-#![recursion_limit = "256"] // The futures of matrix-sdk are deep.
+// What a client does is many futures deep.
+#![recursion_limit = "256"]
 
 mod outcome;
 mod said;
