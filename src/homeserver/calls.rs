@@ -1,5 +1,7 @@
 //! The calls that a migration makes, each a thin function over ruma's request.
 
+mod personal;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use ruma::{
@@ -32,6 +34,7 @@ use ruma::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::to_raw_value;
 
+pub use self::personal::File;
 use super::{Account, Action, Failure, Server, Transport};
 use crate::secret::{ExposeSecret, Secret};
 
