@@ -6,6 +6,7 @@
 
 mod commands;
 mod event;
+mod holdings;
 mod job;
 mod journal;
 mod plan;
@@ -32,11 +33,12 @@ use tokio::sync::watch;
 
 pub use self::{
     event::{Event, Notice, SecretMessage},
+    holdings::{Holding, HoldingKind, PlannedHolding, Treatment},
     plan::{AfterJoin, Plan, PlannedRoom, Reason, RoomLabel, Route, RouteKind},
     progress::{Progress, Wait},
     record::{Access, Consent, Ending, Migration, MigrationId, Options, Party, Phase, Side},
     refusal::Refusal,
-    report::{Outcome, OutcomeKind, Report, ReportRow, StepResult},
+    report::{HoldingOutcome, HoldingRow, Outcome, OutcomeKind, Report, ReportRow, StepResult},
 };
 use self::{job::Job, journal::Journal};
 use crate::{

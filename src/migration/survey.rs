@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, UserId,
-    api::client::filter::{FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
+    api::client::filter::{Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
     events::room::{
         join_rules::JoinRule, member::MembershipState, power_levels::RoomPowerLevels,
         server_acl::RoomServerAclEventContent,
     },
 };
+
+use super::holdings::{Holdings, NEVER_READ};
 
 /// What one account sees of its rooms at one moment.
 #[derive(Clone, Debug)]
@@ -20,6 +22,8 @@ pub(crate) struct Survey {
     pub(crate) rooms: BTreeMap<OwnedRoomId, SurveyedRoom>,
     /// Its direct chats by the person on the other side (`m.direct`).
     pub(crate) direct: BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
+    /// What else it holds; `None` when it was only seen through another account's eyes.
+    pub(crate) holdings: Option<Holdings>,
 }
 
 impl Survey {
@@ -76,17 +80,38 @@ const STATE_TYPES: [&str; 9] = [
 /// What to ask of `/sync` for a [`Survey`]: one request for the whole account, with one timeline
 /// event a room for its last activity, and only those members that a name is made from.
 pub(crate) fn survey_filter() -> FilterDefinition {
-    let mut filter = only_rooms();
-    filter.account_data = ruma::api::client::filter::Filter::empty();
-    filter.account_data.types = Some(vec!["m.direct".to_owned()]);
+    let mut filter = with_account_data();
     filter.room.include_leave = true;
-    filter.room.account_data.types = Some(vec!["m.tag".to_owned()]);
     filter.room.state.types = Some(STATE_TYPES.map(str::to_owned).to_vec());
     filter.room.state.lazy_load_options =
         LazyLoadOptions::Enabled { include_redundant_members: false };
     filter.room.timeline.limit = Some(1_u32.into());
     filter.room.timeline.lazy_load_options =
         LazyLoadOptions::Enabled { include_redundant_members: false };
+    filter
+}
+
+/// What to ask of `/sync` for what `user_id` [holds](Holdings) and nothing else.
+pub(crate) fn holdings_filter(user_id: &UserId) -> FilterDefinition {
+    let own_member = || {
+        let mut filter = RoomEventFilter::empty();
+        filter.types = Some(vec!["m.room.member".to_owned()]);
+        filter.senders = Some(vec![user_id.to_owned()]);
+        filter
+    };
+    let mut filter = with_account_data();
+    filter.room.state = own_member();
+    filter.room.timeline = own_member();
+    filter
+}
+
+/// Everything that may be copied, and no secret.
+fn with_account_data() -> FilterDefinition {
+    let excepted = NEVER_READ.map(str::to_owned).to_vec();
+    let mut filter = only_rooms();
+    filter.account_data = Filter::empty();
+    filter.account_data.not_types.clone_from(&excepted);
+    filter.room.account_data.not_types = excepted;
     filter
 }
 
@@ -100,7 +125,7 @@ pub(crate) fn membership_filter(old: &UserId, new: &UserId) -> FilterDefinition 
         filter
     };
     let mut filter = only_rooms();
-    filter.account_data = ruma::api::client::filter::Filter::ignore_all();
+    filter.account_data = Filter::ignore_all();
     filter.room.account_data = RoomEventFilter::ignore_all();
     filter.room.state = members();
     filter.room.timeline = members();
@@ -109,7 +134,7 @@ pub(crate) fn membership_filter(old: &UserId, new: &UserId) -> FilterDefinition 
 
 fn only_rooms() -> FilterDefinition {
     let mut filter = FilterDefinition::empty();
-    filter.presence = ruma::api::client::filter::Filter::ignore_all();
+    filter.presence = Filter::ignore_all();
     filter.room = RoomFilter::empty();
     filter.room.ephemeral = RoomEventFilter::ignore_all();
     filter

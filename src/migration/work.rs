@@ -6,14 +6,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Access, Ending, Event, Inner, Migration, Phase, Plan, Side,
+    Access, Ending, Event, Inner, Migration, Phase, Plan, PlannedHolding, Side,
+    holdings::{self, Comparison, Holdings, Profile, Trio},
     job::{Job, Turn},
     journal::Change,
     plan::{Accounts, make},
     report::Check,
     run::{Run, RunEnd, read_memberships},
     step::Stage,
-    survey::{Survey, membership_filter, survey_filter},
+    survey::{Survey, holdings_filter, membership_filter, survey_filter},
 };
 use crate::{
     access::{OpenError, Sessions},
@@ -163,6 +164,7 @@ impl Inner {
             bot: &self.bot,
             old_survey: old_survey.as_ref(),
             new_survey: &new_survey,
+            copies: &self.journal.copies(migration.id)?,
         }))
     }
 
@@ -171,7 +173,11 @@ impl Inner {
             .sync(survey_filter(), None, None)
             .await
             .map_err(|failure| Trouble::Failed(side, failure))?;
-        Ok(Survey::read(account.user_id(), &response))
+        let mut survey = Survey::read(account.user_id(), &response);
+        if let Some(holdings) = &mut survey.holdings {
+            holdings.profile = profile_of(account, side).await?;
+        }
+        Ok(survey)
     }
 
     async fn run(
@@ -188,6 +194,7 @@ impl Inner {
                     id: migration.id,
                     plan: &plan,
                     stage,
+                    bot: &self.bot,
                     journal: &self.journal,
                     stop,
                     clock: self.clock.clone(),
@@ -262,7 +269,7 @@ impl Inner {
         plan: &Plan,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        let check = self.check(&job.migration(), stop).await;
+        let check = self.check(&job.migration(), plan, stop).await;
         let Some(turn) = self.turn_in(job, &Phase::Running, stop).await else { return Ok(()) };
         let mut migration = job.migration();
         migration.phase = Phase::Finished;
@@ -276,12 +283,14 @@ impl Inner {
         Ok(())
     }
 
-    async fn check(&self, migration: &Migration, stop: &CancellationToken) -> Check {
+    async fn check(&self, migration: &Migration, plan: &Plan, stop: &CancellationToken) -> Check {
         let check = async {
-            if let Some(new) = self.open(migration, Side::New, stop).await? {
-                return Ok(Check::Survey(self.survey_account(&new, Side::New).await?));
-            }
             let old = self.open(migration, Side::Old, stop).await?;
+            if let Some(new) = self.open(migration, Side::New, stop).await? {
+                let survey = self.survey_account(&new, Side::New).await?;
+                let lacking = self.lacking(migration, old.as_ref(), &survey, plan).await?;
+                return Ok(Check::Survey { survey: Box::new(survey), lacking });
+            }
             let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
             let memberships = read_memberships(old.as_ref(), None, old_user, new_user)
                 .await
@@ -295,6 +304,35 @@ impl Inner {
                 Check::Nothing(Some(Failure::Unsendable(error.to_string())))
             }
         }
+    }
+
+    /// What the new account still does not have of what the old one holds by now.
+    async fn lacking(
+        &self,
+        migration: &Migration,
+        old: Option<&Account>,
+        new: &Survey,
+        plan: &Plan,
+    ) -> Result<Vec<PlannedHolding>, Trouble> {
+        let was_copied = plan.holdings.iter().any(|planned| planned.prefers_old().is_some());
+        let (Some(old), true, Some(new_holdings)) = (old, was_copied, &new.holdings) else {
+            return Ok(Vec::new());
+        };
+        let response = old
+            .sync(holdings_filter(old.user_id()), None, None)
+            .await
+            .map_err(|failure| Trouble::Failed(Side::Old, failure))?;
+        let mut old_holdings = Holdings::read(old.user_id(), &response);
+        old_holdings.profile = profile_of(old, Side::Old).await?;
+        let mut lacking = holdings::plan(&Comparison {
+            trio: Trio { old: old.user_id(), new: &migration.new.user_id, bot: &self.bot },
+            old: &old_holdings,
+            new: new_holdings,
+            copies: &self.journal.copies(migration.id)?,
+            rooms: &new.joined().map(|(room_id, _)| room_id.clone()).collect(),
+        });
+        lacking.iter_mut().for_each(|planned| planned.choose(&migration.options));
+        Ok(lacking)
     }
 
     /// Opens an account that consented and gave access.
@@ -354,6 +392,21 @@ impl Inner {
             }
         }
         Ok(())
+    }
+}
+
+/// The profile of an account; `None` when its homeserver does not tell it, which costs the account
+/// its profile and nothing else.
+async fn profile_of(account: &Account, side: Side) -> Result<Option<Profile>, Trouble> {
+    match account.profile(account.user_id()).await {
+        Ok(profile) => Ok(Some(profile)),
+        Err(failure @ (Failure::TokenGone { .. } | Failure::Stopped | Failure::Deactivated)) => {
+            Err(Trouble::Failed(side, failure))
+        }
+        Err(failure) => {
+            tracing::warn!(account = %account.user_id(), %failure, "cannot read the profile");
+            Ok(None)
+        }
     }
 }
 

@@ -98,7 +98,7 @@ fn sample_plan() -> Plan {
     rooms[2].after.tags = [("m.favourite".to_owned(), None)].into();
     let bob = user_id!("@bob:old.example").to_owned();
     let direct = BTreeMap::from([(bob, vec![room_id!("!bob:old.example").to_owned()])]);
-    Plan { rooms, direct }
+    Plan { rooms, direct, ..Plan::default() }
 }
 
 fn refused() -> Failure {
@@ -152,6 +152,7 @@ pub(in crate::bot) fn sample_report() -> Report {
         unchecked: None,
         rooms,
         direct_chats: Some(StepResult::Done),
+        holdings: Vec::new(),
     }
 }
 

@@ -18,7 +18,10 @@ use ruma::{
 };
 
 use super::{AfterJoin, Plan, PlannedRoom, Reason, RoomLabel, Route};
-use crate::migration::survey::{Survey, SurveyedRoom};
+use crate::migration::{
+    holdings::{self, Comparison, Copies, PlannedHolding, Trio},
+    survey::{Survey, SurveyedRoom},
+};
 
 /// How many servers to name for a join. More make the request longer, not the join surer.
 const VIA_SERVERS: usize = 4;
@@ -39,14 +42,39 @@ pub(crate) struct Accounts<'a> {
     pub(crate) old_survey: Option<&'a Survey>,
     /// What the new account sees; without access to it, what the old one sees of it.
     pub(crate) new_survey: &'a Survey,
+    /// Files that were copied before.
+    pub(crate) copies: &'a Copies,
 }
 
 /// Makes the plan.
 pub(crate) fn make(accounts: &Accounts<'_>) -> Plan {
     match accounts.old_survey {
-        Some(old) => plan_from_old(accounts, old),
+        Some(old) => {
+            let mut plan = plan_from_old(accounts, old);
+            plan.holdings = plan_holdings(accounts, old, &plan.rooms);
+            plan
+        }
         None => plan_from_invitations(accounts),
     }
+}
+
+/// The plan for what the old account holds, where both accounts can be read.
+fn plan_holdings(
+    accounts: &Accounts<'_>,
+    old: &Survey,
+    rooms: &[PlannedRoom],
+) -> Vec<PlannedHolding> {
+    let (Some(old), Some(new)) = (&old.holdings, &accounts.new_survey.holdings) else {
+        return Vec::new();
+    };
+    let rooms = rooms.iter().filter_map(|room| OwnedRoomId::try_from(room.room.id.clone()).ok());
+    holdings::plan(&Comparison {
+        trio: Trio { old: accounts.old, new: accounts.new, bot: accounts.bot },
+        old,
+        new,
+        copies: accounts.copies,
+        rooms: &rooms.collect(),
+    })
 }
 
 /// The plan for an account that can be read: every room it is in.
@@ -80,7 +108,7 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
             plan_room(accounts, room_id, room, direct_with)
         })
         .collect();
-    Plan { rooms, direct }
+    Plan { rooms, direct, holdings: Vec::new() }
 }
 
 /// The plan for an account that said `login none`: where it invited the new account by hand.
@@ -97,7 +125,7 @@ fn plan_from_invitations(accounts: &Accounts<'_>) -> Plan {
             via: vec![accounts.old.server_name().to_owned()],
         })
         .collect();
-    Plan { rooms, direct: BTreeMap::new() }
+    Plan { rooms, direct: BTreeMap::new(), holdings: Vec::new() }
 }
 
 /// The old account's direct chats by person, in rooms that it is still in, but for those with one

@@ -10,7 +10,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, O
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::make::{Accounts, make};
-use super::Options;
+use super::{HoldingKind, Options, PlannedHolding, Treatment};
 
 /// What a migration would do, room by room, in the order in which it is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Plan {
     pub rooms: Vec<PlannedRoom>,
     /// Room IDs by the person on the other side, to be merged into the new account's `m.direct`.
     pub direct: BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
+    /// What else the old account holds that the new one does not have in the same way.
+    #[serde(default)]
+    pub holdings: Vec<PlannedHolding>,
 }
 
 impl Plan {
@@ -36,12 +39,25 @@ impl Plan {
                 room.route = Route::Skipped;
             }
         }
+        let skips = |kind| options.skipped_holdings.contains(&kind);
+        if skips(HoldingKind::DirectChats) {
+            self.direct.clear();
+        }
+        if skips(HoldingKind::Tags) {
+            self.rooms.iter_mut().for_each(|room| room.after.tags.clear());
+        }
+        self.holdings.iter_mut().for_each(|planned| planned.choose(options));
         for id in &options.named {
             if self.rooms.iter().all(|room| room.room.id != *id) {
                 self.rooms.push(PlannedRoom::named(id));
             }
         }
         self
+    }
+
+    /// The holdings that are treated in this way, in order.
+    pub fn with_treatment(&self, treatment: Treatment) -> impl Iterator<Item = &PlannedHolding> {
+        self.holdings.iter().filter(move |planned| planned.treatment == treatment)
     }
 
     /// How many rooms have each route.

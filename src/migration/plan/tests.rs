@@ -9,7 +9,7 @@ use ruma::{
 use serde_json::{Value, json};
 
 use super::{Accounts, Plan, PlannedRoom, make};
-use crate::migration::{Options, survey::Survey};
+use crate::migration::{Options, holdings::Copies, survey::Survey};
 
 const OLD: &str = "@old:a.example";
 const NEW: &str = "@new:b.example";
@@ -128,6 +128,7 @@ fn plan(old: &Survey, new: &Survey) -> Plan {
         bot: user_id!("@tern:a.example"),
         old_survey: Some(old),
         new_survey: new,
+        copies: &Copies::new(),
     })
 }
 
@@ -348,6 +349,7 @@ fn without_access_to_the_old_account_its_own_invitations_are_the_plan() {
         bot: user_id!("@tern:a.example"),
         old_survey: None,
         new_survey: &new,
+        copies: &Copies::new(),
     });
     insta::assert_snapshot!(lines(&plan), @"!by-old:a.example Join { invited: true }");
     assert_eq!(plan.rooms[0].room.name.as_deref(), Some("Club"));
@@ -362,6 +364,7 @@ fn choices_take_rooms_out_and_add_rooms_that_no_survey_showed() {
     let options = Options {
         skipped: [ruma::room_id!("!skipped:c.example").to_owned().into()].into(),
         named: [ruma::room_alias_id!("#extra:d.example").to_owned().into()].into(),
+        ..Options::default()
     };
     let plan = plan.with(&options);
     insta::assert_snapshot!(lines(&plan), @"

@@ -1,18 +1,18 @@
 //! The writing of a report: what was recorded, held against what is there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ruma::{
     OwnedRoomId, UserId,
     events::room::{member::MembershipState, power_levels::UserPowerLevel},
 };
 
-use super::{Outcome, Report, ReportRow, StepResult};
+use super::{HoldingOutcome, HoldingRow, Outcome, Report, ReportRow, StepResult};
 use crate::{
     clock::Timestamp,
     homeserver::Failure,
     migration::{
-        Access, Migration, Plan, PlannedRoom, Route,
+        Access, Migration, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
         run::Memberships,
         step::{RoomRecord, StepKind},
         survey::{Survey, SurveyedRoom},
@@ -23,7 +23,11 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Check {
     /// What the new account sees itself.
-    Survey(Survey),
+    Survey {
+        survey: Box<Survey>,
+        /// What it still does not have of what the old account holds.
+        lacking: Vec<PlannedHolding>,
+    },
     /// What the old account sees of it, where there is no access to the new one.
     Memberships(Memberships),
     /// Nothing could be read, for this reason; or there was no need to.
@@ -37,6 +41,7 @@ pub(crate) struct Findings<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) records: &'a HashMap<String, RoomRecord>,
     pub(crate) direct_chats: Option<StepResult>,
+    pub(crate) holdings: &'a HashMap<String, StepResult>,
     pub(crate) check: &'a Check,
     pub(crate) now: Timestamp,
 }
@@ -44,7 +49,8 @@ pub(crate) struct Findings<'a> {
 impl Findings<'_> {
     /// Writes the report.
     pub(crate) fn report(self) -> Report {
-        let rooms = self.plan.rooms.iter().map(|room| self.row(room)).collect();
+        let rooms: Vec<_> = self.plan.rooms.iter().map(|room| self.row(room)).collect();
+        let holdings = self.holdings(&rooms);
         Report {
             old: self.migration.old.user_id.clone(),
             new: self.migration.new.user_id.clone(),
@@ -56,7 +62,43 @@ impl Findings<'_> {
             },
             rooms,
             direct_chats: self.direct_chats(),
+            holdings,
         }
+    }
+
+    /// A row for each holding, but for those that belong to rooms that the new account is not in:
+    /// it is told of the rooms that they are missing.
+    fn holdings(&self, rooms: &[ReportRow]) -> Vec<HoldingRow> {
+        let entered: HashSet<&str> = rooms
+            .iter()
+            .filter(|row| matches!(row.outcome, Outcome::AlreadyThere | Outcome::Joined))
+            .map(|row| row.room.id.as_str())
+            .collect();
+        let is_told = |planned: &&PlannedHolding| {
+            planned.holding.room_id().is_none_or(|room_id| entered.contains(room_id.as_str()))
+        };
+        let holdings = self.plan.holdings.iter().filter(is_told);
+        holdings.map(|planned| self.holding(planned)).collect()
+    }
+
+    fn holding(&self, planned: &PlannedHolding) -> HoldingRow {
+        let is_lacking = || match self.check {
+            Check::Survey { lacking, .. } => lacking.iter().any(|lacking| {
+                lacking.holding == planned.holding && lacking.prefers_old().is_some()
+            }),
+            _ => false,
+        };
+        let outcome = match planned.treatment {
+            Treatment::Add | Treatment::Replace => {
+                let result = self.holdings.get(&planned.holding.key()).cloned();
+                let result = result.unwrap_or(StepResult::NotTried);
+                HoldingOutcome::Copied(checked(result, !is_lacking()))
+            }
+            Treatment::KeepOwn => HoldingOutcome::KeptOwn,
+            Treatment::Skip => HoldingOutcome::Skipped,
+            Treatment::TooLarge => HoldingOutcome::TooLarge,
+        };
+        HoldingRow { holding: planned.holding.clone(), parts: planned.parts(), outcome }
     }
 
     fn row(&self, room: &PlannedRoom) -> ReportRow {
@@ -116,7 +158,7 @@ impl Findings<'_> {
         // A room that was named by its alias is known by another name to the check.
         let Ok(room_id) = OwnedRoomId::try_from(room.room.id.clone()) else { return false };
         match self.check {
-            Check::Survey(survey) => survey
+            Check::Survey { survey, .. } => survey
                 .rooms
                 .get(&room_id)
                 .is_none_or(|room| room.membership != MembershipState::Join),
@@ -129,14 +171,14 @@ impl Findings<'_> {
 
     /// The room as the check found it, if the new account is in it.
     fn seen(&self, room: &PlannedRoom) -> Option<&SurveyedRoom> {
-        let Check::Survey(survey) = self.check else { return None };
+        let Check::Survey { survey, .. } = self.check else { return None };
         let room_id = OwnedRoomId::try_from(room.room.id.clone()).ok()?;
         survey.rooms.get(&room_id).filter(|room| room.membership == MembershipState::Join)
     }
 
     fn direct_chats(&self) -> Option<StepResult> {
         let result = self.direct_chats.clone()?;
-        let Check::Survey(survey) = self.check else { return Some(result) };
+        let Check::Survey { survey, .. } = self.check else { return Some(result) };
         let so = self.plan.direct.iter().all(|(person, rooms)| {
             let marked = survey.direct.get(person);
             rooms

@@ -25,6 +25,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{Survey, SurveyedRoom};
+use crate::migration::holdings::Holdings;
 
 impl Survey {
     /// Reads a survey of `user_id` from its own `/sync`.
@@ -50,7 +51,8 @@ impl Survey {
         for (room_id, joined) in &response.rooms.join {
             rooms.insert(room_id.clone(), read_joined(user_id, joined));
         }
-        Self { rooms, direct: read_direct(response) }
+        let holdings = Some(Holdings::read(user_id, response));
+        Self { rooms, direct: read_direct(response), holdings }
     }
 
     /// Reads the membership of `user_id` in the rooms that another account's `/sync` tells of.
@@ -63,7 +65,7 @@ impl Survey {
             let Some(membership) = events.membership(user_id) else { continue };
             rooms.insert(room_id.clone(), events.into_room(user_id, membership));
         }
-        Self { rooms, direct: BTreeMap::new() }
+        Self { rooms, direct: BTreeMap::new(), holdings: None }
     }
 }
 
