@@ -7,6 +7,7 @@
 #
 # Standard output tells the lab the program's process ID, then its exit status.
 
+import os
 import subprocess
 import sys
 import threading
@@ -32,4 +33,5 @@ try:
 except BrokenPipeError:
     # The lab is gone; `obey` is about to find out, and nobody is left to be told.
     program.wait()
-    sys.stdout = None
+# At once: a tidy end would wait for the lock on standard input that `obey` holds, and complain.
+os._exit(0)

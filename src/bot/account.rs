@@ -191,17 +191,17 @@ impl Entrance<'_> {
     /// of it. Without that the bot works all the same.
     async fn sign_itself(&self, client: &Client) {
         let encryption = client.encryption();
-        let has_keys = encryption.cross_signing_status().await.is_some_and(|s| s.is_complete());
         let user_id = &self.config.bot.user_id;
-        let is_known = match encryption.request_user_identity(user_id).await {
-            Ok(identity) => identity.is_some(),
-            Err(error) => {
-                tracing::warn!(%error, "the bot's own identity could not be asked for");
-                return;
+        if encryption.cross_signing_status().await.is_some_and(|keys| keys.is_complete()) {
+            match encryption.request_user_identity(user_id).await {
+                // It has keys, but they never got to the homeserver.
+                Ok(None) => {}
+                Ok(Some(_)) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "the bot's own identity could not be asked for");
+                    return;
+                }
             }
-        };
-        if has_keys && is_known {
-            return;
         }
         let Err(error) = encryption.bootstrap_cross_signing(None).await else { return };
         let Some(stage) = error.as_uiaa_response() else {

@@ -13,12 +13,12 @@ use tokio::{
 };
 
 use super::{
-    bot::Bot,
     inbox::Undone,
-    reach::{self, Reach, Reason},
+    reach::{self, Reach},
     reactions,
-    records::{ProgressMessage, Prompt},
+    records::{Person, ProgressMessage, Prompt},
     report_files,
+    shared::Bot,
     talk::{Cause, Unsent},
     wording::{self, Facts, Message, SecretFate, Unasked},
 };
@@ -42,7 +42,6 @@ pub(super) async fn run(bot: Arc<Bot>, mut notices: mpsc::UnboundedReceiver<Noti
                 user: notice.to.clone(),
                 incoming,
                 pending: VecDeque::new(),
-                tries: 0,
             };
             tasks.spawn(recipient.run());
             queue
@@ -60,8 +59,6 @@ struct Recipient {
     company_changed: watch::Receiver<u64>,
     /// Not delivered yet, with what became of the secret that each tells of.
     pending: VecDeque<(Notice, SecretFate)>,
-    /// How often the person was tried to be reached in vain.
-    tries: u32,
 }
 
 impl Recipient {
@@ -111,7 +108,6 @@ impl Recipient {
         let Some((notice, fate)) = self.pending.front().cloned() else { return Ok(None) };
         let room = reach::direct_message(&self.bot, &self.user, notice.room_id.as_deref()).await?;
         if let Some(room) = room {
-            self.tries = 0;
             self.deliver(&notice, fate, &room).await?;
             self.done().await?;
             return Ok(None);
@@ -169,14 +165,15 @@ impl Recipient {
 
     /// Invites the person; tells those who asked for them when that does not work.
     async fn reach_out(&mut self) -> Result<Duration, Undone> {
-        let reason = Reason { text: self.reason(), tries: self.tries };
-        match reach::invite(&self.bot, &self.user, &reason).await? {
-            Reach::Invited => {
-                self.tries = 0;
-                Ok(LOOK_AGAIN)
-            }
+        let questions = self.questions();
+        let refused = self.bot.shared.records.person(&self.user)?.outreach.refused;
+        if !questions.is_empty() && questions.iter().all(|m| refused.contains(&m.old.user_id)) {
+            self.tell_who_asked(&Unasked::Rejected).await?;
+            return Ok(LOOK_AGAIN);
+        }
+        match reach::invite(&self.bot, &self.user, &self.reason()).await? {
+            Reach::Invited => Ok(LOOK_AGAIN),
             Reach::Later(unasked, pause) => {
-                self.tries += 1;
                 if let Some(unasked) = unasked {
                     self.tell_who_asked(&unasked).await?;
                 }
@@ -184,11 +181,25 @@ impl Recipient {
             }
             Reach::Not(unasked) => {
                 self.tell_who_asked(&unasked).await?;
+                if unasked == Unasked::Rejected {
+                    self.remember_refusal(&questions).await?;
+                }
                 // Nobody asked for a person who left the chat of their own migration.
                 self.drop_where(|notice| notice.event != Event::ConsentQuestion).await?;
                 Ok(LOOK_AGAIN)
             }
         }
+    }
+
+    /// The person is not invited again for the same old accounts, however often those ask.
+    async fn remember_refusal(&self, questions: &[Migration]) -> Result<(), Undone> {
+        let change = |person: &mut Person| {
+            person.outreach.refused.extend(questions.iter().map(|m| m.old.user_id.clone()));
+            person.outreach.rejected = false;
+            person.outreach.invited = false;
+            person.outreach.room_id = None;
+        };
+        Ok(self.bot.shared.records.change_person(&self.user, change).await?)
     }
 
     fn questions(&self) -> Vec<Migration> {

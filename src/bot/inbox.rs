@@ -23,11 +23,11 @@ use matrix_sdk::{
 
 use super::{
     answer::Answer,
-    bot::Bot,
     commands::{COMMANDS, Command, Context},
     grammar::{self, Argument, Words},
     reactions,
     rooms::{self, Company},
+    shared::Bot,
     talk::{Cause, Unsent},
     wording::{self, Message},
 };

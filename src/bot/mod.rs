@@ -7,7 +7,6 @@
 
 mod account;
 mod answer;
-mod bot;
 mod commands;
 mod deliver;
 mod error;
@@ -32,10 +31,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::{
     account::Entrance,
-    bot::Bot,
     progress::Keeper,
     records::Records,
-    shared::Shared,
+    shared::{Bot, Shared},
     sync::{Sync, SyncEnd},
 };
 pub use self::{commands::command_table, error::BotError};

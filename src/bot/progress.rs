@@ -5,9 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use matrix_sdk::ruma::OwnedEventId;
 
 use super::{
-    bot::Bot,
     records::ProgressMessage,
     retry::{Fate, fate},
+    shared::Bot,
     talk::Unsent,
     wording::{self, Message},
 };

@@ -21,19 +21,17 @@ use matrix_sdk::{
 use serde_json::json;
 
 use super::{
-    bot::Bot,
     inbox::Undone,
     records::Room as Record,
     retry::{Fate, fate},
     rooms::{self, Company},
+    shared::Bot,
     wording::{self, Unasked},
 };
 
 /// The key in `m.room.create` that tells whom a room was made for: known again even when the bot
 /// was killed before it could write the room down.
 const MADE_FOR: &str = "tern.made_for";
-/// After how many failed tries a server counts as out of reach.
-const TRIES: u32 = 3;
 /// How long until the next try.
 const PAUSE: Duration = Duration::from_secs(20);
 
@@ -70,18 +68,10 @@ async fn is_with(bot: &Bot, room: &Room, user: &UserId) -> Result<bool, Undone> 
     Ok(!is_silent && rooms::company(bot, room).await? == Company::One(user.to_owned()))
 }
 
-/// Why the bot writes to somebody who did not write to it.
-#[derive(Clone, Debug)]
-pub(super) struct Reason {
-    /// Shown with the invitation, and as the room's topic.
-    pub(super) text: String,
-    /// How often it was tried in vain.
-    pub(super) tries: u32,
-}
-
-/// Brings the person into a direct message that the bot makes. To be called again until it has
+/// Brings the person into a direct message that the bot makes, with a reason that they see before
+/// they accept. To be called again until it has
 /// come to an end: each call goes on where the last one, even of another process, stopped.
-pub(super) async fn invite(bot: &Bot, user: &UserId, reason: &Reason) -> Result<Reach, Undone> {
+pub(super) async fn invite(bot: &Bot, user: &UserId, reason: &str) -> Result<Reach, Undone> {
     let outreach = bot.shared.records.person(user)?.outreach;
     if outreach.rejected {
         return Ok(Reach::Not(Unasked::Rejected));
@@ -100,30 +90,26 @@ pub(super) async fn invite(bot: &Bot, user: &UserId, reason: &Reason) -> Result<
         });
     }
     // As a state event, which unlike an invite can say that this is a direct chat.
-    let content = json!({ "membership": "invite", "is_direct": true, "reason": reason.text });
+    let content = json!({ "membership": "invite", "is_direct": true, "reason": reason });
     let sent = room.send_state_event_raw("m.room.member", user.as_str(), content).await;
     if let Err(error) = sent {
-        return Ok(failed(&error, reason));
+        return Ok(failed(&error));
     }
     bot.shared.records.change_person(user, |person| person.outreach.invited = true).await?;
     Ok(Reach::Invited)
 }
 
 /// The room for a person: one that was made before it could be written down, or a new one.
-async fn make_room(
-    bot: &Bot,
-    user: &UserId,
-    reason: &Reason,
-) -> Result<Result<Room, Reach>, Undone> {
+async fn make_room(bot: &Bot, user: &UserId, reason: &str) -> Result<Result<Room, Reach>, Undone> {
     let room = match made_before(bot, user).await? {
         Some(room) => room,
         None => {
-            if let Some(reach) = seek(bot, user, reason).await {
+            if let Some(reach) = seek(bot, user).await {
                 return Ok(Err(reach));
             }
             match create(bot, user, reason).await {
                 Ok(room) => room,
-                Err(error) => return Ok(Err(failed(&error, reason))),
+                Err(error) => return Ok(Err(failed(&error))),
             }
         }
     };
@@ -152,17 +138,17 @@ async fn made_before(bot: &Bot, user: &UserId) -> Result<Option<Room>, Undone> {
 }
 
 /// Asks whether there is such an account, which an invitation does not tell.
-async fn seek(bot: &Bot, user: &UserId, reason: &Reason) -> Option<Reach> {
+async fn seek(bot: &Bot, user: &UserId) -> Option<Reach> {
     let request = get_profile::v3::Request::new(user.to_owned());
     let error = matrix_sdk::Error::from(bot.client.send(request).await.err()?);
     if status(&error) == Some(404) {
         return Some(Reach::Not(Unasked::NoSuchAccount));
     }
     // A server need not tell strangers about its accounts.
-    matches!(fate(&error), Fate::Passing(_)).then(|| failed(&error, reason))
+    matches!(fate(&error), Fate::Passing(_)).then(|| failed(&error))
 }
 
-async fn create(bot: &Bot, user: &UserId, reason: &Reason) -> Result<Room, matrix_sdk::Error> {
+async fn create(bot: &Bot, user: &UserId, reason: &str) -> Result<Room, matrix_sdk::Error> {
     let creation = json!({ MADE_FOR: user }).to_string();
     let encryption = RoomEncryptionEventContent::with_recommended_defaults();
     let request = assign!(create_room::v3::Request::new(), {
@@ -171,21 +157,18 @@ async fn create(bot: &Bot, user: &UserId, reason: &Reason) -> Result<Room, matri
         is_direct: true,
         name: Some(wording::asking_room_name(&bot.shared.config.bot.display_name)),
         preset: Some(create_room::v3::RoomPreset::TrustedPrivateChat),
-        topic: Some(reason.text.clone()),
+        topic: Some(reason.to_owned()),
     });
     bot.client.create_room(request).await
 }
 
 /// What a failed request on the way to a person means.
-fn failed(error: &matrix_sdk::Error, reason: &Reason) -> Reach {
+fn failed(error: &matrix_sdk::Error) -> Reach {
     match fate(error) {
         // The bot's own homeserver limits it: nothing that concerns the person.
         Fate::Passing(Some(told)) => Reach::Later(None, told),
         Fate::Passing(None) if status(error).is_none() => Reach::Later(None, PAUSE),
-        Fate::Passing(None) => {
-            let unasked = (reason.tries >= TRIES).then_some(Unasked::ServerUnreachable);
-            Reach::Later(unasked, PAUSE)
-        }
+        Fate::Passing(None) => Reach::Later(Some(Unasked::ServerUnreachable), PAUSE),
         Fate::SessionGone => Reach::Later(None, PAUSE),
         Fate::Final => {
             let words = error.as_client_api_error().map(ToString::to_string);
@@ -210,7 +193,10 @@ pub(super) async fn withdraw(bot: &Bot, user: &UserId) -> Result<(), Undone> {
     }
     bot.shared
         .records
-        .change_person(user, |person| person.outreach = Default::default())
+        .change_person(user, |person| {
+            person.outreach.room_id = None;
+            person.outreach.invited = false;
+        })
         .await
         .map_err(Undone::from)
 }

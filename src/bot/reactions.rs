@@ -4,9 +4,9 @@ use matrix_sdk::ruma::{EventId, RoomId, UserId};
 
 use super::{
     answer::Answer,
-    bot::Bot,
     inbox::Undone,
     records::Prompt,
+    shared::Bot,
     talk::Cause,
     wording::{self},
 };

@@ -6,9 +6,9 @@ use matrix_sdk::{
 };
 
 use super::{
-    bot::Bot,
     inbox::Undone,
     retry::until_final,
+    shared::Bot,
     talk::{Cause, Unsent},
     wording::{self, Message},
 };

@@ -2,8 +2,15 @@
 
 use std::sync::Arc;
 
-use super::records::Records;
-use crate::{clock::SharedClock, config::Config, migration::Migrations};
+use matrix_sdk::{Client, ruma::OwnedUserId};
+use tokio::sync::watch;
+
+use super::{account::Account, records::Records, talk::Talk};
+use crate::{
+    clock::{SharedClock, Timestamp},
+    config::Config,
+    migration::Migrations,
+};
 
 /// What every part of the bot has: nothing in it talks to a homeserver as the bot.
 #[derive(Clone, Debug)]
@@ -18,5 +25,32 @@ impl Shared {
     /// What commands begin with.
     pub(super) fn prefix(&self) -> &str {
         self.config.bot.prefix.as_str()
+    }
+}
+
+/// The bot while it is logged in: what it has, and its own account.
+#[derive(Debug)]
+pub(super) struct Bot {
+    pub(super) shared: Shared,
+    pub(super) client: Client,
+    pub(super) talk: Talk,
+    pub(super) me: OwnedUserId,
+    /// What was said before is not for this bot.
+    pub(super) first_started: Timestamp,
+    /// Counts changes of who is in which room.
+    pub(super) company_changed: watch::Sender<u64>,
+}
+
+impl Bot {
+    pub(super) fn new(shared: Shared, account: Account) -> Self {
+        let Account { client, first_started } = account;
+        Self {
+            talk: Talk::new(client.clone(), shared.clock.clone()),
+            me: shared.config.bot.user_id.clone(),
+            company_changed: watch::Sender::new(0),
+            shared,
+            client,
+            first_started,
+        }
     }
 }

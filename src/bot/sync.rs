@@ -31,10 +31,10 @@ use matrix_sdk::{
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
-    bot::Bot,
     inbox::{self, Undone},
     retry::{Backoff, Fate, fate, until_final},
     rooms,
+    shared::Bot,
 };
 use crate::store::StoreError;
 

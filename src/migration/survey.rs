@@ -80,7 +80,11 @@ const STATE_TYPES: [&str; 9] = [
 /// What to ask of `/sync` for a [`Survey`]: one request for the whole account, with one timeline
 /// event a room for its last activity, and only those members that a name is made from.
 pub(crate) fn survey_filter() -> FilterDefinition {
-    let mut filter = with_account_data();
+    let secrets = NEVER_READ.map(str::to_owned).to_vec();
+    let mut filter = only_rooms();
+    filter.account_data = Filter::empty();
+    filter.account_data.not_types.clone_from(&secrets);
+    filter.room.account_data.not_types = secrets;
     filter.room.include_leave = true;
     filter.room.state.types = Some(STATE_TYPES.map(str::to_owned).to_vec());
     filter.room.state.lazy_load_options =
@@ -88,30 +92,6 @@ pub(crate) fn survey_filter() -> FilterDefinition {
     filter.room.timeline.limit = Some(1_u32.into());
     filter.room.timeline.lazy_load_options =
         LazyLoadOptions::Enabled { include_redundant_members: false };
-    filter
-}
-
-/// What to ask of `/sync` for what `user_id` [holds](Holdings) and nothing else.
-pub(crate) fn holdings_filter(user_id: &UserId) -> FilterDefinition {
-    let own_member = || {
-        let mut filter = RoomEventFilter::empty();
-        filter.types = Some(vec!["m.room.member".to_owned()]);
-        filter.senders = Some(vec![user_id.to_owned()]);
-        filter
-    };
-    let mut filter = with_account_data();
-    filter.room.state = own_member();
-    filter.room.timeline = own_member();
-    filter
-}
-
-/// Everything that may be copied, and no secret.
-fn with_account_data() -> FilterDefinition {
-    let excepted = NEVER_READ.map(str::to_owned).to_vec();
-    let mut filter = only_rooms();
-    filter.account_data = Filter::empty();
-    filter.account_data.not_types.clone_from(&excepted);
-    filter.room.account_data.not_types = excepted;
     filter
 }
 

@@ -7,14 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Access, Ending, Event, Inner, Migration, Phase, Plan, PlannedHolding, Side,
-    holdings::{self, Comparison, Holdings, Profile, Trio},
+    holdings::Profile,
     job::{Job, Turn},
     journal::Change,
-    plan::{Accounts, make},
+    plan::{Accounts, make, plan_holdings},
     report::Check,
     run::{Run, RunEnd, read_memberships},
     step::Stage,
-    survey::{Survey, holdings_filter, membership_filter, survey_filter},
+    survey::{Survey, membership_filter, survey_filter},
 };
 use crate::{
     access::{OpenError, Sessions},
@@ -286,16 +286,20 @@ impl Inner {
     async fn check(&self, migration: &Migration, plan: &Plan, stop: &CancellationToken) -> Check {
         let check = async {
             let old = self.open(migration, Side::Old, stop).await?;
-            if let Some(new) = self.open(migration, Side::New, stop).await? {
-                let survey = self.survey_account(&new, Side::New).await?;
-                let lacking = self.lacking(migration, old.as_ref(), &survey, plan).await?;
-                return Ok(Check::Survey { survey: Box::new(survey), lacking });
-            }
-            let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
-            let memberships = read_memberships(old.as_ref(), None, old_user, new_user)
-                .await
-                .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
-            Ok(Check::Memberships(memberships))
+            let Some(new) = self.open(migration, Side::New, stop).await? else {
+                let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
+                let memberships = read_memberships(old.as_ref(), None, old_user, new_user)
+                    .await
+                    .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
+                return Ok(Check::Memberships(memberships));
+            };
+            let new = self.survey_account(&new, Side::New).await?;
+            let old = match &old {
+                Some(old) => Some(self.survey_account(old, Side::Old).await?),
+                None => None,
+            };
+            let lacking = self.lacking(migration, plan, old.as_ref(), &new)?;
+            Ok(Check::Surveys { new: Box::new(new), old: old.map(Box::new), lacking })
         };
         match check.await {
             Ok(check) => check,
@@ -307,30 +311,22 @@ impl Inner {
     }
 
     /// What the new account still does not have of what the old one holds by now.
-    async fn lacking(
+    fn lacking(
         &self,
         migration: &Migration,
-        old: Option<&Account>,
-        new: &Survey,
         plan: &Plan,
-    ) -> Result<Vec<PlannedHolding>, Trouble> {
-        let was_copied = plan.holdings.iter().any(|planned| planned.prefers_old().is_some());
-        let (Some(old), true, Some(new_holdings)) = (old, was_copied, &new.holdings) else {
-            return Ok(Vec::new());
-        };
-        let response = old
-            .sync(holdings_filter(old.user_id()), None, None)
-            .await
-            .map_err(|failure| Trouble::Failed(Side::Old, failure))?;
-        let mut old_holdings = Holdings::read(old.user_id(), &response);
-        old_holdings.profile = profile_of(old, Side::Old).await?;
-        let mut lacking = holdings::plan(&Comparison {
-            trio: Trio { old: old.user_id(), new: &migration.new.user_id, bot: &self.bot },
-            old: &old_holdings,
-            new: new_holdings,
+        old: Option<&Survey>,
+        new: &Survey,
+    ) -> Result<Vec<PlannedHolding>, StoreError> {
+        let accounts = Accounts {
+            old: &migration.old.user_id,
+            new: &migration.new.user_id,
+            bot: &self.bot,
+            old_survey: old,
+            new_survey: new,
             copies: &self.journal.copies(migration.id)?,
-            rooms: &new.joined().map(|(room_id, _)| room_id.clone()).collect(),
-        });
+        };
+        let mut lacking = plan_holdings(&accounts, &plan.rooms);
         lacking.iter_mut().for_each(|planned| planned.choose(&migration.options));
         Ok(lacking)
     }

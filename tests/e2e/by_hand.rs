@@ -15,7 +15,7 @@ async fn without_access_to_the_new_account_the_person_accepts_and_the_bot_notice
     log_in(&chats.old).await;
     chats.new.say("login none").await.unwrap();
     chats.new.hear_about("will not act").await.unwrap();
-    chats.old.hear_about("The plan").await.unwrap();
+    chats.old.hear_about("The plan:").await.unwrap();
     chats.old.say("go").await.unwrap();
     let links = chats.new.hear_about("matrix.to").await.unwrap();
     assert!(links.body.contains("By link"), "{}", links.body);
@@ -50,9 +50,9 @@ async fn without_access_to_the_old_account_the_new_one_joins_what_it_can() {
     chats.old.say("login none").await.unwrap();
     chats.old.hear_about("will not act").await.unwrap();
     log_in(&chats.new).await;
-    chats.old.hear_about("The plan").await.unwrap();
+    chats.old.hear_about("The plan:").await.unwrap();
     chats.old.say(&format!("include #oldhand-named:{}", scene.pair.old.name())).await.unwrap();
-    chats.old.hear_about("oldhand-named").await.unwrap();
+    chats.old.hear_about("put into the plan").await.unwrap();
     chats.old.say("go").await.unwrap();
     chats.old.hear_about("`forget`").await.unwrap();
     assert!(is_in(&scene.new, &invited).await);
@@ -69,5 +69,5 @@ async fn without_any_access_the_bot_says_that_it_can_do_nothing() {
     chats.new.say("login none").await.unwrap();
     chats.old.hear_about("nothing I can do").await.unwrap();
     log_in(&chats.new).await;
-    chats.old.hear_about("The plan").await.unwrap();
+    chats.old.hear_about("The plan:").await.unwrap();
 }

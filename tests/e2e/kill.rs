@@ -87,6 +87,12 @@ async fn a_bot_that_is_killed_at_each_stage_of_the_chat_is_still_the_same_and_as
         scene.bot.start_again().await.unwrap();
     };
     let chats = scene.chats().await;
+    // matrix-sdk writes down that it used an Olm message before it writes down the room key in it,
+    // so a kill right between the two loses that key. Each chat has its key before the first kill.
+    for chat in [&chats.old, &chats.new] {
+        chat.say("help").await.unwrap();
+        chat.hear_about("include").await.unwrap();
+    }
     let device = device_keys(&scene).await;
     again().await;
     chats.old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
@@ -101,7 +107,7 @@ async fn a_bot_that_is_killed_at_each_stage_of_the_chat_is_still_the_same_and_as
         chat.hear_about("can act as").await.unwrap();
     }
     again().await;
-    chats.old.hear_about("The plan").await.unwrap();
+    chats.old.hear_about("The plan:").await.unwrap();
     again().await;
     chats.old.say("go").await.unwrap();
     chats.old.hear_about("`forget`").await.unwrap();

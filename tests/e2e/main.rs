@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
 mod access;
+mod away;
 mod by_hand;
 mod consent;
 mod course;

@@ -75,7 +75,7 @@ impl<'a> Scene<'a> {
         let chats = self.consented().await;
         log_in(&chats.old).await;
         log_in(&chats.new).await;
-        chats.old.hear_about("The plan").await.unwrap();
+        chats.old.hear_about("The plan:").await.unwrap();
         chats
     }
 

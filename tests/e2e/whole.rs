@@ -92,7 +92,7 @@ async fn a_second_migration_of_the_same_accounts_finds_nothing_to_do() {
     let before = events().await;
 
     chats.old.say("plan").await.unwrap();
-    chats.old.hear_about("The plan").await.unwrap();
+    chats.old.hear_about("The plan:").await.unwrap();
     chats.old.say("go").await.unwrap();
     chats.old.hear_about("`forget`").await.unwrap();
 

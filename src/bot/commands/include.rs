@@ -20,5 +20,5 @@ async fn run(context: Context<'_>, rooms: Vec<RoomRef>) -> Result<Answer, Refusa
         Err(answer) => return Ok(answer),
     };
     context.bot.migrations.include(context.said, &rooms).await?;
-    named_rooms::show_change(context, false, rooms.len())
+    named_rooms::show_change(context, false, &rooms)
 }

@@ -41,7 +41,7 @@ fn range<T>(listed: &[T], first: u32, last: u32) -> Option<&[T]> {
 pub(super) fn show_change(
     context: Context<'_>,
     taken_out: bool,
-    changed: usize,
+    changed: &[OwnedRoomOrAliasId],
 ) -> Result<Answer, Refusal> {
     let (migration, side) = context.bot.migrations.of(&context.said.by)?;
     let plan = context.bot.migrations.current_plan(migration.id)?;

@@ -39,12 +39,11 @@ pub(super) fn text_with_links(html: &str) -> Option<String> {
             within = Some(name);
         } else if name == "a"
             && let Some(link) = tag.get(3).map(|link| unescape(link.as_str()))
+            && is_matrix_link(&link)
         {
-            if is_matrix_link(&link) {
-                text.push_str(&link);
-                within = Some(name);
-                found = true;
-            }
+            text.push_str(&link);
+            within = Some(name);
+            found = true;
         }
     }
     if within.is_none() {

@@ -112,15 +112,15 @@ pub(crate) fn unasked(why: &Unasked, old: &OwnedUserId, new: &OwnedUserId, me: &
     let (what, then) = match why {
         Unasked::NoSuchAccount => (
             line!(
-                "I cannot ask {new}: its server says that there is **no such account**.",
+                "I could not ask {new}: its server says that there is **no such account**.",
                 new = new
             ),
             line!("Is the name right? If not, say `cancel`, and then `start` with the right name."),
         ),
         Unasked::ServerUnreachable => (
             line!(
-                "I cannot ask {new} now: my server **cannot reach {server}**. It may be down, or \
-                 the name may be wrong.",
+                "I could not ask {new} yet: my server **cannot reach {server}**. It may be down for \
+                 the moment, or the name may be wrong. I keep trying.",
                 new = new,
                 server = server
             ),
@@ -128,7 +128,7 @@ pub(crate) fn unasked(why: &Unasked, old: &OwnedUserId, new: &OwnedUserId, me: &
         ),
         Unasked::Refused(reason) => (
             line!(
-                "I cannot ask {new}: the invitation was refused, with {why}.",
+                "I could not ask {new}: the invitation was refused, with {why}.",
                 new = new,
                 why = quote(reason)
             ),

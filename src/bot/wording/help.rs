@@ -148,15 +148,17 @@ pub(crate) mod texts {
     pub(crate) const FORGET: Help = Help {
         usage: "forget",
         does: "logs my sessions out and deletes all that I stored about you",
-        more: &["A migration that is still going has to be ended first, with `cancel`. What was done in rooms stays."],
+        more: &[
+            "A migration that is still going has to be ended first, with `cancel`. What was done in rooms stays.",
+        ],
         example: "forget",
     };
 }
 
 /// All commands, in the order of a migration.
 pub(crate) fn list<'h>(helps: impl Iterator<Item = &'h Help>) -> Message {
-    let lines =
-        helps.map(|help| line!("{usage}: {does}", usage = usage(help), does = Line::from(help.does)));
+    let lines = helps
+        .map(|help| line!("{usage}: {does}", usage = usage(help), does = Line::from(help.does)));
     Message::new("I move a person from one Matrix account to another. I understand:")
         .list(lines)
         .and("`help` with a command explains it, as in `help start`.")

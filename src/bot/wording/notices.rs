@@ -272,6 +272,8 @@ fn after_login(facts: &Facts<'_>) -> Line {
              with me.",
             other = &migration.party(side).user_id
         ),
+        // A plan is made after a login, and is told by itself.
+        (Phase::AwaitingGo, _) => going_on_by_itself(&Phase::Surveying, facts.reader),
         _ => going_on_by_itself(&migration.phase, facts.reader),
     }
 }

@@ -1,5 +1,7 @@
 //! The plan, in short.
 
+use matrix_sdk::ruma::OwnedRoomOrAliasId;
+
 use super::{
     labels::room,
     message::{Line, Message, line},
@@ -31,16 +33,27 @@ pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message 
 /// After `skip` or `include`: what they did, and the plan.
 pub(crate) fn plan_changed(
     taken_out: bool,
-    changed: usize,
+    changed: &[OwnedRoomOrAliasId],
     new_plan: &Plan,
     migration: &Migration,
     reader: Side,
 ) -> Message {
-    let what = match (taken_out, changed) {
-        (true, 0) => line!("Those rooms were not in the plan anyway. It is as before."),
-        (true, n) => line!("{rooms} taken out of the plan.", rooms = rooms(n)),
-        (false, 0) => line!("Those rooms were in the plan already. It is as before."),
-        (false, n) => line!("{rooms} put into the plan.", rooms = rooms(n)),
+    let is_changed = |planned: &&PlannedRoom| {
+        let alias = planned.room.alias.clone().map(OwnedRoomOrAliasId::from);
+        changed.contains(&planned.room.id) || alias.is_some_and(|alias| changed.contains(&alias))
+    };
+    let changed: Vec<_> = new_plan
+        .rooms
+        .iter()
+        .filter(is_changed)
+        .filter(|planned| (planned.route == Route::Skipped) == taken_out)
+        .collect();
+    let what = if changed.is_empty() {
+        line!("The plan is as before: nothing had to be done in those rooms anyway.")
+    } else if taken_out {
+        line!("Now **taken out of the plan**: {rooms}.", rooms = named(changed.into_iter()))
+    } else {
+        line!("Now **put into the plan**: {rooms}.", rooms = named(changed.into_iter()))
     };
     let told = plan(new_plan, migration, reader);
     Message::new(what).then(told)
@@ -56,8 +69,8 @@ pub(crate) fn outdated_plan() -> Message {
 pub(super) fn going_on_by_itself(phase: &Phase, reader: Side) -> Line {
     match (phase, reader) {
         (Phase::Surveying, _) => line!(
-            "I am now looking at both accounts. The plan comes here in a moment; until \
-             you have seen it, nothing is changed."
+            "I am looking at both accounts, and show you the plan here in a moment. Nothing is \
+             changed before that."
         ),
         (Phase::AwaitingGo, Side::Old) => line!("Say `plan` to see the plan, and `go` to run it."),
         (Phase::AwaitingGo, Side::New) => {
@@ -139,7 +152,8 @@ fn unreachable_line(plan: &Plan, number: usize) -> Line {
     let reasons = reasons.into_iter().map(|(reason, number)| {
         line!("{why} ({number})", why = super::reason_words(reason), number = number)
     });
-    let reasons = reasons.reduce(|before, why| line!("{before}, {why}", before = before, why = why));
+    let reasons =
+        reasons.reduce(|before, why| line!("{before}, {why}", before = before, why = why));
     line!(
         "{n}: the new account **cannot get in**, since {reasons}.",
         n = rooms(number),

@@ -183,8 +183,11 @@ fn wrong(failure: &Failure) -> Message {
         .and(line!("Copy the token once more, as a whole. {again}", again = Line::from(again))),
         Failure::Deactivated => no_login(failure_words(failure))
             .and("Say `login none` to go on without access to this account."),
-        Failure::Refused { .. } => no_login(failure_words(failure))
-            .and(line!("Check the password. {again}", again = Line::from(again))),
+        Failure::Refused { message, .. } => Message::new(line!(
+            "The server **did not accept** that. It says {words}.",
+            words = quote(message)
+        ))
+        .and(line!("Check what you sent. {again}", again = Line::from(again))),
         failure => no_login(failure_words(failure)).and(later(failure)),
     }
 }

@@ -26,13 +26,13 @@ pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Me
         )
     };
     let message = Message::new(head)
-    .and_maybe(report.unchecked.as_ref().map(|why| {
-        line!(
-            "I could not check that by looking at the new account again: {why}.",
-            why = failure_words(why)
-        )
-    }))
-    .list(counts(report));
+        .and_maybe(report.unchecked.as_ref().map(|why| {
+            line!(
+                "I could not check that by looking at the new account again: {why}.",
+                why = failure_words(why)
+            )
+        }))
+        .list(counts(report));
     let message = listed(message, "**Failed**, and why:", report, |row| match &row.outcome {
         Outcome::Failed(why) => {
             Some(line!("{room}: {why}", room = room(&row.room), why = failure_words(why)))

@@ -51,20 +51,17 @@ pub(crate) fn make(accounts: &Accounts<'_>) -> Plan {
     match accounts.old_survey {
         Some(old) => {
             let mut plan = plan_from_old(accounts, old);
-            plan.holdings = plan_holdings(accounts, old, &plan.rooms);
+            plan.holdings = plan_holdings(accounts, &plan.rooms);
             plan
         }
         None => plan_from_invitations(accounts),
     }
 }
 
-/// The plan for what the old account holds, where both accounts can be read.
-fn plan_holdings(
-    accounts: &Accounts<'_>,
-    old: &Survey,
-    rooms: &[PlannedRoom],
-) -> Vec<PlannedHolding> {
-    let (Some(old), Some(new)) = (&old.holdings, &accounts.new_survey.holdings) else {
+/// The plan for what the old account holds besides these rooms, where both accounts can be read.
+pub(crate) fn plan_holdings(accounts: &Accounts<'_>, rooms: &[PlannedRoom]) -> Vec<PlannedHolding> {
+    let old = accounts.old_survey.and_then(|survey| survey.holdings.as_ref());
+    let (Some(old), Some(new)) = (old, &accounts.new_survey.holdings) else {
         return Vec::new();
     };
     let rooms = rooms.iter().filter_map(|room| OwnedRoomId::try_from(room.room.id.clone()).ok());

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::make::{Accounts, make};
+pub(crate) use self::make::{Accounts, make, plan_holdings};
 use super::{HoldingKind, Options, PlannedHolding, Treatment};
 
 /// What a migration would do, room by room, in the order in which it is done.

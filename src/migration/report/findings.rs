@@ -22,10 +22,12 @@ use crate::{
 /// What a report is checked against.
 #[derive(Debug)]
 pub(crate) enum Check {
-    /// What the new account sees itself.
-    Survey {
-        survey: Box<Survey>,
-        /// What it still does not have of what the old account holds.
+    /// What the new account sees itself; and for power levels also what the old one sees, which
+    /// raised them: over federation they may take a moment to arrive.
+    Surveys {
+        new: Box<Survey>,
+        old: Option<Box<Survey>>,
+        /// What the new account still does not have of what the old one holds.
         lacking: Vec<PlannedHolding>,
     },
     /// What the old account sees of it, where there is no access to the new one.
@@ -83,7 +85,7 @@ impl Findings<'_> {
 
     fn holding(&self, planned: &PlannedHolding) -> HoldingRow {
         let is_lacking = || match self.check {
-            Check::Survey { lacking, .. } => lacking.iter().any(|lacking| {
+            Check::Surveys { lacking, .. } => lacking.iter().any(|lacking| {
                 lacking.holding == planned.holding && lacking.prefers_old().is_some()
             }),
             _ => false,
@@ -108,13 +110,11 @@ impl Findings<'_> {
         let entered = matches!(outcome, Outcome::AlreadyThere | Outcome::Joined);
         let result = |kind| record.steps.get(&kind).cloned().unwrap_or(StepResult::NotTried);
         let seen = self.seen(room);
-        let new = &self.migration.new.user_id;
         ReportRow {
             room: room.room.clone(),
             route: room.route.kind(),
             power_level: room.after.power_level.map(|level| {
-                let so = seen.is_none_or(|seen| has_power(seen, new, level));
-                (level, checked(result(StepKind::PowerLevel), so))
+                (level, checked(result(StepKind::PowerLevel), self.has_power(room, level)))
             }),
             power_out_of_reach: room.after.power_out_of_reach.filter(|_| entered),
             tags: (!room.after.tags.is_empty()).then(|| {
@@ -158,10 +158,9 @@ impl Findings<'_> {
         // A room that was named by its alias is known by another name to the check.
         let Ok(room_id) = OwnedRoomId::try_from(room.room.id.clone()) else { return false };
         match self.check {
-            Check::Survey { survey, .. } => survey
-                .rooms
-                .get(&room_id)
-                .is_none_or(|room| room.membership != MembershipState::Join),
+            Check::Surveys { new, .. } => {
+                new.rooms.get(&room_id).is_none_or(|room| room.membership != MembershipState::Join)
+            }
             Check::Memberships(memberships) => {
                 memberships.get(&room_id) != Some(&MembershipState::Join)
             }
@@ -171,14 +170,21 @@ impl Findings<'_> {
 
     /// The room as the check found it, if the new account is in it.
     fn seen(&self, room: &PlannedRoom) -> Option<&SurveyedRoom> {
-        let Check::Survey { survey, .. } = self.check else { return None };
-        let room_id = OwnedRoomId::try_from(room.room.id.clone()).ok()?;
-        survey.rooms.get(&room_id).filter(|room| room.membership == MembershipState::Join)
+        let Check::Surveys { new, .. } = self.check else { return None };
+        joined(new, room)
+    }
+
+    /// Whether the new account has this power in a room, as far as the check tells.
+    fn has_power(&self, room: &PlannedRoom, level: i64) -> bool {
+        let Check::Surveys { new, old, .. } = self.check else { return true };
+        let mut seen = old.iter().chain([new]);
+        let user = &self.migration.new.user_id;
+        seen.any(|survey| joined(survey, room).is_some_and(|room| has_power(room, user, level)))
     }
 
     fn direct_chats(&self) -> Option<StepResult> {
         let result = self.direct_chats.clone()?;
-        let Check::Survey { survey, .. } = self.check else { return Some(result) };
+        let Check::Surveys { new: survey, .. } = self.check else { return Some(result) };
         let so = self.plan.direct.iter().all(|(person, rooms)| {
             let marked = survey.direct.get(person);
             rooms
@@ -191,6 +197,12 @@ impl Findings<'_> {
         });
         Some(checked(result, so))
     }
+}
+
+/// A room that the surveyed account is in.
+fn joined<'a>(survey: &'a Survey, room: &PlannedRoom) -> Option<&'a SurveyedRoom> {
+    let room_id = OwnedRoomId::try_from(room.room.id.clone()).ok()?;
+    survey.rooms.get(&room_id).filter(|room| room.membership == MembershipState::Join)
 }
 
 fn has_power(room: &SurveyedRoom, user: &UserId, level: i64) -> bool {
