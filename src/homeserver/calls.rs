@@ -1,6 +1,7 @@
 //! The calls that a migration makes, each a thin function over ruma's request.
 
 mod personal;
+mod profile_fields;
 
 use std::{collections::BTreeMap, time::Duration};
 

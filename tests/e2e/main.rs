@@ -8,6 +8,7 @@ mod away;
 mod by_hand;
 mod consent;
 mod course;
+mod holdings;
 mod kill;
 mod limits;
 mod manner;

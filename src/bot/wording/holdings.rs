@@ -176,7 +176,6 @@ fn label(holding: &Holding) -> Line {
 /// A few words for each kind of what there is, after one another.
 fn phrases<'h>(holdings: impl Iterator<Item = (&'h Holding, usize)>) -> Option<Line> {
     let holdings: Vec<_> = holdings.collect();
-    let of_kind = |kind| holdings.iter().filter(move |(holding, _)| holding.kind() == kind);
     joined(HoldingKind::ALL.into_iter().flat_map(|kind| {
         let of_kind: Vec<_> =
             holdings.iter().filter(|(holding, _)| holding.kind() == kind).collect();

@@ -18,7 +18,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-use super::{Account, Action, Failure, found, parse, raw};
+use super::{Account, Action, Failure, found, parse, profile_fields::SetProfileField, raw};
 
 /// A file in the media repository of a homeserver.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ impl Account {
         let value = ProfileFieldValue::new(field, value)
             .map_err(|error| Failure::Unsendable(error.to_string()))?;
         let request = set_profile_field::v3::Request::new(self.user_id().to_owned(), value);
-        self.act(Action::Profile, request).await.map(drop)
+        self.act(Action::Profile, SetProfileField(request)).await.map(drop)
     }
 
     /// Adds a push rule, or replaces it, right after the rule `after`; without one, before all
