@@ -36,6 +36,8 @@ pub struct Config {
     pub storage: Storage,
     /// How accounts agree.
     pub consent: Consent,
+    /// What plans tell.
+    pub plan: Plan,
     /// What is logged.
     pub log: LogFilter,
 }
@@ -69,6 +71,13 @@ pub struct Storage {
     pub path: PathBuf,
     /// The file with the key to the secrets in it.
     pub key_file: PathBuf,
+}
+
+/// What plans tell.
+#[derive(Debug)]
+pub struct Plan {
+    /// After how long without anything happening in it a room is called quiet.
+    pub quiet_after: Duration,
 }
 
 /// How accounts agree.

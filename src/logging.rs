@@ -51,9 +51,15 @@ pub(crate) fn parse(filter: &str) -> Result<EnvFilter, Box<dyn Error>> {
 /// as they are sent, and matrix-sdk writes requests, answers and the arguments of its functions
 /// (its spans are at `INFO` and below). So theirs are left out whatever the filter says, and spans
 /// with them. What remains are warnings, which are about what failed and not about what was sent.
+///
+/// Two of matrix-sdk's modules warn of what is well: that there is no key backup, which the bot does
+/// not want, and each answer that is a "not found". The bot logs what failed itself.
 fn may_log(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
-    target == "tern" || target.starts_with("tern::") || *metadata.level() <= Level::WARN
+    let is_noise = ["matrix_sdk_crypto::backups", "matrix_sdk::http_client"].contains(&target);
+    target == "tern"
+        || target.starts_with("tern::")
+        || (*metadata.level() <= Level::WARN && !is_noise)
 }
 
 #[cfg(test)]

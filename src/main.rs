@@ -18,7 +18,7 @@ use tern::{
     config::Config,
     homeserver::{Timeouts, Transport},
     logging,
-    migration::Migrations,
+    migration::{Migrations, Settings},
     store::Store,
 };
 
@@ -74,7 +74,7 @@ async fn run(config: &Path) -> anyhow::Result<()> {
     )?;
     let migrations = Migrations::open(
         config.bot.user_id.clone(),
-        config.consent.expires,
+        Settings { consent_expires: config.consent.expires, quiet_after: config.plan.quiet_after },
         store.clone(),
         transport.clone(),
         clock.clone(),

@@ -30,24 +30,40 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const REDACT_TRIES: (u32, Duration) = (3, Duration::from_secs(5));
 
 /// Gives each notice to the task of the person whom it is for.
-pub(super) async fn run(bot: Arc<Bot>, mut notices: mpsc::UnboundedReceiver<Notice>) {
-    let mut tasks = JoinSet::new();
-    let mut people: HashMap<OwnedUserId, mpsc::UnboundedSender<Notice>> = HashMap::new();
-    while let Some(notice) = notices.recv().await {
-        let queue = people.entry(notice.to.clone()).or_insert_with(|| {
-            let (queue, incoming) = mpsc::unbounded_channel();
-            let recipient = Recipient {
-                company_changed: bot.company_changed.subscribe(),
-                bot: bot.clone(),
-                user: notice.to.clone(),
-                incoming,
-                pending: VecDeque::new(),
-            };
-            tasks.spawn(recipient.run());
-            queue
-        });
-        // The task ends only with this.
-        let _ = queue.send(notice);
+pub(super) struct Deliverer {
+    bot: Arc<Bot>,
+    people: HashMap<OwnedUserId, mpsc::UnboundedSender<Notice>>,
+    tasks: JoinSet<()>,
+}
+
+impl Deliverer {
+    pub(super) fn new(bot: Arc<Bot>) -> Self {
+        Self { bot, people: HashMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// Goes on until there will be no more notices.
+    pub(super) async fn run(&mut self, mut notices: mpsc::UnboundedReceiver<Notice>) {
+        while let Some(notice) = notices.recv().await {
+            let queue = self.people.entry(notice.to.clone()).or_insert_with(|| {
+                let (queue, incoming) = mpsc::unbounded_channel();
+                let recipient = Recipient {
+                    company_changed: self.bot.company_changed.subscribe(),
+                    bot: self.bot.clone(),
+                    user: notice.to.clone(),
+                    incoming,
+                    pending: VecDeque::new(),
+                };
+                self.tasks.spawn(recipient.run());
+                queue
+            });
+            // The task ends only with this.
+            let _ = queue.send(notice);
+        }
+    }
+
+    /// Stops the tasks of all people, and waits for that.
+    pub(super) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
     }
 }
 

@@ -28,17 +28,23 @@ use std::sync::Arc;
 
 use rand::Rng;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use self::{
     account::Entrance,
+    deliver::Deliverer,
     progress::Keeper,
     records::Records,
     shared::{Bot, Shared},
-    sync::{Sync, SyncEnd},
+    sync::Sync,
 };
 pub use self::{commands::command_table, error::BotError};
 use crate::{
-    clock::SharedClock, config::Config, homeserver::Transport, migration::Migrations, store::Store,
+    clock::SharedClock,
+    config::Config,
+    homeserver::Transport,
+    migration::Migrations,
+    store::{Store, StoreError},
 };
 
 /// What the bot is run with.
@@ -75,13 +81,30 @@ pub async fn run(parts: Parts, mut rng: impl Rng) -> Result<(), BotError> {
         transport: &transport,
         clock: &shared.clock,
     };
-    tokio::select! {
-        end = serve_for_good(&shared, &entrance, &mut rng) => end?,
-        _ = terminate.recv() => tracing::info!("told to stop"),
-        _ = interrupt.recv() => tracing::info!("told to stop"),
-    }
+    let stop = CancellationToken::new();
+    let told_to_stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("told to stop");
+        stop.cancel();
+    };
+    let (served, ()) = tokio::join!(
+        async {
+            let served = serve_for_good(&shared, &entrance, &mut rng, &stop).await;
+            stop.cancel();
+            served
+        },
+        async {
+            tokio::select! {
+                () = told_to_stop => {}
+                () = stop.cancelled() => {}
+            }
+        },
+    );
     shared.migrations.suspend_all().await;
-    Ok(())
+    served
 }
 
 /// Serves, and logs in again whenever the homeserver has forgotten the session.
@@ -89,21 +112,37 @@ async fn serve_for_good(
     shared: &Shared,
     entrance: &Entrance<'_>,
     rng: &mut impl Rng,
+    stop: &CancellationToken,
 ) -> Result<(), BotError> {
     loop {
-        let account = entrance.enter(rng).await?;
-        let bot = Arc::new(Bot::new(shared.clone(), account));
-        match serve(bot).await {
-            SyncEnd::SessionGone => tracing::warn!("the bot's session is gone; logging in again"),
-            SyncEnd::Store(error) => return Err(error.into()),
+        let account = tokio::select! {
+            account = entrance.enter(rng) => account?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        match serve(Arc::new(Bot::new(shared.clone(), account)), stop).await {
+            End::Stopped => return Ok(()),
+            End::SessionGone => tracing::warn!("the bot's session is gone; logging in again"),
+            End::Store(error) => return Err(error.into()),
         }
     }
 }
 
-/// Serves until the session is gone. What was begun and is not finished is dropped then, and comes
-/// again.
-async fn serve(bot: Arc<Bot>) -> SyncEnd {
+/// Serves until told to stop, or until the session is gone. What was begun and is not finished is
+/// dropped then, and comes again.
+async fn serve(bot: Arc<Bot>, stop: &CancellationToken) -> End {
     let mut sync = Sync::new(bot.clone());
+    let mut deliverer = Deliverer::new(bot.clone());
+    let end = tokio::select! {
+        end = attend(bot, &mut sync, &mut deliverer) => end,
+        () = stop.cancelled() => End::Stopped,
+    };
+    // matrix-sdk's store closes with the last that holds it, and must not do so in their midst.
+    sync.stop().await;
+    deliverer.stop().await;
+    end
+}
+
+async fn attend(bot: Arc<Bot>, sync: &mut Sync, deliverer: &mut Deliverer) -> End {
     if let Err(end) = sync.begin().await {
         return end;
     }
@@ -115,7 +154,25 @@ async fn serve(bot: Arc<Bot>) -> SyncEnd {
     tracing::info!("tern is ready");
     tokio::select! {
         end = sync.go_on() => end,
-        () = deliver::run(bot.clone(), notices) => SyncEnd::SessionGone,
+        // Another reader of notices means another bot in this process.
+        () = deliverer.run(notices) => End::Stopped,
         error = Keeper::new(bot).run() => error.into(),
+    }
+}
+
+/// Why the bot no longer serves.
+#[derive(Debug)]
+enum End {
+    /// It was told to stop.
+    Stopped,
+    /// The homeserver no longer knows its session.
+    SessionGone,
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl From<StoreError> for End {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
     }
 }

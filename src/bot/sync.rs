@@ -31,6 +31,7 @@ use matrix_sdk::{
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
+    End,
     inbox::{self, Undone},
     retry::{Backoff, Fate, fate, until_final},
     rooms,
@@ -40,16 +41,6 @@ use crate::store::StoreError;
 
 /// How long the homeserver may hold a sync when nothing happens.
 const LONG_POLL: Duration = Duration::from_secs(30);
-
-/// Why the sync ended.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum SyncEnd {
-    /// The homeserver no longer knows the bot's session.
-    #[error("the homeserver no longer knows the bot's session")]
-    SessionGone,
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// Held by everything that one sync brought, until it is dealt with.
 type Ticket = Arc<()>;
@@ -71,7 +62,7 @@ enum Job {
 pub(super) struct Sync {
     bot: Arc<Bot>,
     rooms: HashMap<OwnedRoomId, mpsc::UnboundedSender<(Job, Ticket)>>,
-    /// Aborted when this is dropped; each job that was not finished comes again.
+    /// Each job that was not finished when they are stopped comes again.
     tasks: JoinSet<()>,
     /// What is not dealt with as a whole yet: where it ends, and what is held by what came with it.
     open: VecDeque<(String, Weak<()>)>,
@@ -91,7 +82,7 @@ impl Sync {
     }
 
     /// Reads for the first time after a start, and hands on what the last run left undone.
-    pub(super) async fn begin(&mut self) -> Result<(), SyncEnd> {
+    pub(super) async fn begin(&mut self) -> Result<(), End> {
         if let Some(since) = self.bot.shared.records.handled_until()? {
             self.catch_up(since).await?;
         }
@@ -107,7 +98,7 @@ impl Sync {
     }
 
     /// Goes on reading.
-    pub(super) async fn go_on(&mut self) -> SyncEnd {
+    pub(super) async fn go_on(&mut self) -> End {
         loop {
             if let Err(end) = self.once(LONG_POLL).await {
                 return end;
@@ -115,9 +106,14 @@ impl Sync {
         }
     }
 
+    /// Stops the tasks of all rooms, and waits for that.
+    pub(super) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+    }
+
     /// What was said since everything was dealt with. A plain request: given an older token,
     /// matrix-sdk would take the answer for one that it has seen, and give back nothing.
-    async fn catch_up(&mut self, since: String) -> Result<(), SyncEnd> {
+    async fn catch_up(&mut self, since: String) -> Result<(), End> {
         let request = assign!(sync_events::v3::Request::new(), {
             filter: Some(filter().into()),
             since: Some(since.clone()),
@@ -146,7 +142,7 @@ impl Sync {
     }
 
     /// One sync, tried until it succeeds.
-    async fn once(&mut self, long_poll: Duration) -> Result<(), SyncEnd> {
+    async fn once(&mut self, long_poll: Duration) -> Result<(), End> {
         let settings = SyncSettings::new()
             .token(SyncToken::ReusePrevious)
             .timeout(long_poll)
@@ -157,7 +153,7 @@ impl Sync {
             match self.bot.client.sync_once(settings.clone()).await {
                 Ok(response) => break response,
                 Err(error) => {
-                    if !was_away {
+                    if !was_away && fate(&error) != Fate::SessionGone {
                         tracing::warn!(%error, "the bot's homeserver does not answer; waiting for it");
                         was_away = true;
                     }
@@ -173,13 +169,9 @@ impl Sync {
         Ok(())
     }
 
-    async fn survive(
-        &self,
-        error: &matrix_sdk::Error,
-        backoff: &mut Backoff,
-    ) -> Result<(), SyncEnd> {
+    async fn survive(&self, error: &matrix_sdk::Error, backoff: &mut Backoff) -> Result<(), End> {
         match fate(error) {
-            Fate::SessionGone => Err(SyncEnd::SessionGone),
+            Fate::SessionGone => Err(End::SessionGone),
             Fate::Passing(told) => {
                 backoff.wait(told).await;
                 Ok(())

@@ -13,7 +13,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
-    Access, Bot, Config, ConfigError, Consent, Storage,
+    Access, Bot, Config, ConfigError, Consent, Plan, Storage,
     values::{BaseUrl, FullUserId, LogFilter, Prefix, Span, Text, UserGlob, secret},
 };
 use crate::secret::Secret;
@@ -21,6 +21,8 @@ use crate::secret::Secret;
 const DEFAULT_DISPLAY_NAME: &str = "Tern";
 const DEFAULT_PATH: &str = "data";
 const DEFAULT_CONSENT_EXPIRES: Duration = Duration::from_secs(24 * 60 * 60);
+/// When a room counts as quiet, if nothing else is said: after a year.
+const DEFAULT_QUIET_AFTER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "keys with values")]
@@ -30,6 +32,7 @@ pub(super) struct File {
     homeservers: Option<BTreeMap<OwnedServerName, Text<BaseUrl>>>,
     storage: Option<StorageKeys>,
     consent: Option<ConsentKeys>,
+    plan: Option<PlanKeys>,
     log: Option<Text<LogFilter>>,
 }
 
@@ -63,6 +66,12 @@ struct StorageKeys {
 #[serde(deny_unknown_fields, default, expecting = "keys with values")]
 struct ConsentKeys {
     expires: Option<Text<Span>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+struct PlanKeys {
+    quiet_after: Option<Text<Span>>,
 }
 
 /// Reads the file by itself. serde_yaml names the key and the line of what is wrong.
@@ -120,6 +129,13 @@ impl File {
                     .unwrap_or_default()
                     .expires
                     .map_or(DEFAULT_CONSENT_EXPIRES, |Text(Span(span))| span),
+            },
+            plan: Plan {
+                quiet_after: self
+                    .plan
+                    .unwrap_or_default()
+                    .quiet_after
+                    .map_or(DEFAULT_QUIET_AFTER, |Text(Span(span))| span),
             },
             log: self.log.map_or_else(LogFilter::default, |Text(log)| log),
         })

@@ -38,6 +38,7 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(config.storage.path, Path::new("data"));
     assert_eq!(config.storage.key_file, Path::new("data/key"));
     assert_eq!(config.consent.expires, Duration::from_secs(86_400));
+    assert_eq!(config.plan.quiet_after, Duration::from_secs(365 * 86_400));
     assert_eq!(config.log.as_str(), "info");
 }
 
@@ -61,6 +62,8 @@ storage:
   key_file: keys/tern
 consent:
   expires: 3d
+plan:
+  quiet_after: 90d
 log: warn,tern=trace
 "#,
     )
@@ -78,6 +81,7 @@ log: warn,tern=trace
     assert_eq!(config.storage.path, Path::new("state"));
     assert_eq!(config.storage.key_file, Path::new("keys/tern"));
     assert_eq!(config.consent.expires, Duration::from_secs(3 * 86_400));
+    assert_eq!(config.plan.quiet_after, Duration::from_secs(90 * 86_400));
     assert_eq!(config.log.as_str(), "warn,tern=trace");
 }
 
@@ -120,7 +124,7 @@ fn an_unknown_key_is_named_with_its_line() {
     let text = format!("{LEAST}  prefx: \"!move\"\n");
     insta::assert_snapshot!(error(&text), @"config.yaml: bot: unknown field `prefx`, expected one of `homeserver`, `user_id`, `password`, `password_file`, `display_name`, `prefix` at line 4 column 3");
     let text = format!("{LEAST}logs: info\n");
-    insta::assert_snapshot!(error(&text), @"config.yaml: unknown field `logs`, expected one of `bot`, `access`, `homeservers`, `storage`, `consent`, `log` at line 4 column 1");
+    insta::assert_snapshot!(error(&text), @"config.yaml: unknown field `logs`, expected one of `bot`, `access`, `homeservers`, `storage`, `consent`, `plan`, `log` at line 4 column 1");
 }
 
 #[test]
@@ -211,5 +215,5 @@ fn a_wrong_override_names_its_variable() {
     insta::assert_snapshot!(with("TERN_CONSENT__EXPIRES", "7"), @"environment variable TERN_CONSENT__EXPIRES: a duration looks like \"24h\" or \"3d\"");
     insta::assert_snapshot!(with("TERN_LOG__LEVEL", "info"), @"environment variable TERN_LOG__LEVEL: invalid type: map, expected a string");
     insta::assert_snapshot!(with("TERN_BOT", "hunter2"), @r#"environment variable TERN_BOT: invalid type: string "hunter2", expected keys with values"#);
-    insta::assert_snapshot!(with("TERN_", "hunter2"), @"environment variable TERN_: unknown field ``, expected one of `bot`, `access`, `homeservers`, `storage`, `consent`, `log`");
+    insta::assert_snapshot!(with("TERN_", "hunter2"), @"environment variable TERN_: unknown field ``, expected one of `bot`, `access`, `homeservers`, `storage`, `consent`, `plan`, `log`");
 }

@@ -3,21 +3,26 @@
 mod personal;
 mod profile_fields;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ruma::{
     DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId,
-    RoomAliasId, RoomId, RoomOrAliasId, TransactionId, UserId,
+    RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId, TransactionId, UserId,
     api::client::{
         account::whoami,
         alias::get_alias,
         config::{get_global_account_data, set_global_account_data},
+        discovery::get_capabilities,
         filter::FilterDefinition,
         membership::{
             invite_user::{self, v3::InviteUserId},
             join_room_by_id_or_alias, joined_members, joined_rooms,
         },
         redact::redact_event,
+        room::get_summary,
         session::{get_login_types, login, logout},
         state::{get_state_event_for_key, send_state_event},
         sync::sync_events,
@@ -30,6 +35,7 @@ use ruma::{
         tag::{TagInfo, TagName, Tags},
     },
     presence::PresenceState,
+    room::RoomSummary,
     serde::{JsonObject, Raw},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -217,6 +223,36 @@ impl Account {
         let request = get_alias::v3::Request::new(alias.to_owned());
         let answer = found(self.act(Action::Read, request).await)?;
         Ok(answer.map(|answer| Alias { room_id: answer.room_id, servers: answer.servers }))
+    }
+
+    /// What can be seen of a room from outside; `None` when it is not to be seen by the account, or
+    /// the homeserver does not know it.
+    ///
+    /// # Errors
+    ///
+    /// As in [`act`](Self::act).
+    pub async fn room_summary(
+        &self,
+        room: &RoomId,
+        via: Vec<OwnedServerName>,
+    ) -> Result<Option<RoomSummary>, Failure> {
+        let request = get_summary::v1::Request::new(room.to_owned().into(), via);
+        match self.act(Action::Read, request).await {
+            Ok(answer) => Ok(Some(answer.summary)),
+            Err(Failure::Refused { .. }) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// The room versions that the account's homeserver supports
+    /// ([spec](https://spec.matrix.org/v1.18/client-server-api/#mroom_versions-capability)).
+    ///
+    /// # Errors
+    ///
+    /// As in [`act`](Self::act).
+    pub async fn room_versions(&self) -> Result<BTreeSet<RoomVersionId>, Failure> {
+        let answer = self.act(Action::Read, get_capabilities::v3::Request::new()).await?;
+        Ok(answer.capabilities.room_versions.available.into_keys().collect())
     }
 
     /// One sync, that does not show the account as online. `timeout` is how long the homeserver

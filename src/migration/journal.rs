@@ -264,6 +264,11 @@ impl Journal {
         Ok(())
     }
 
+    /// Writes down what nobody is told of.
+    pub(crate) async fn commit_batch(&self, batch: Batch) -> Result<(), StoreError> {
+        if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await }
+    }
+
     /// Deletes all that is stored about a migration, and tells `tell` so.
     pub(crate) async fn delete(
         &self,

@@ -34,7 +34,10 @@ use tokio::sync::watch;
 pub use self::{
     event::{Event, Notice, SecretMessage},
     holdings::{Holding, HoldingKind, PlannedHolding, Treatment},
-    plan::{AfterJoin, Plan, PlannedRoom, Reason, RoomLabel, Route, RouteKind},
+    plan::{
+        AfterJoin, Entry, Note, Omission, Pending, Plan, PlannedRoom, Reason, RoomLabel, Route,
+        RouteKind,
+    },
     progress::{Progress, Wait},
     record::{Access, Consent, Ending, Migration, MigrationId, Options, Party, Phase, Side},
     refusal::Refusal,
@@ -59,6 +62,15 @@ pub struct Said {
     pub event_id: OwnedEventId,
 }
 
+/// What an admin decides about all migrations.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How long the new account may take to answer.
+    pub consent_expires: Duration,
+    /// After how long without anything happening in it the plan calls a room quiet.
+    pub quiet_after: Duration,
+}
+
 /// All migrations of one bot. Cheap to clone.
 ///
 /// Commands that change something answer by a [`Notice`], stored in the same moment as the change,
@@ -69,7 +81,7 @@ pub struct Migrations(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     bot: OwnedUserId,
-    consent_expires: Duration,
+    settings: Settings,
     clock: SharedClock,
     transport: Transport,
     sessions: Sessions,
@@ -88,7 +100,7 @@ impl Migrations {
     /// When a stored migration cannot be read.
     pub fn open(
         bot: OwnedUserId,
-        consent_expires: Duration,
+        settings: Settings,
         store: Store,
         transport: Transport,
         clock: SharedClock,
@@ -101,7 +113,7 @@ impl Migrations {
             .collect();
         Ok(Self(Arc::new(Inner {
             bot,
-            consent_expires,
+            settings,
             clock,
             sessions: Sessions::new(store, transport.clone()),
             transport,

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Refusal, Report, Side, Wait,
     report::{Check, Findings},
+    step::RoomRecord,
 };
 use crate::store::StoreError;
 
@@ -178,16 +179,34 @@ impl super::Inner {
         plan: &Plan,
         check: &Check,
     ) -> Result<Report, StoreError> {
-        let records: HashMap<_, _> = self.journal.rooms(migration.id)?.into_iter().collect();
-        let findings = Findings {
+        let records = self.records(migration)?;
+        Ok(self.findings(migration, plan, check, &records)?.report())
+    }
+
+    /// What was done in the rooms of a migration, by room.
+    pub(super) fn records(
+        &self,
+        migration: &Migration,
+    ) -> Result<HashMap<String, RoomRecord>, StoreError> {
+        Ok(self.journal.rooms(migration.id)?.into_iter().collect())
+    }
+
+    /// What is recorded, beside what `check` found.
+    pub(super) fn findings<'a>(
+        &self,
+        migration: &'a Migration,
+        plan: &'a Plan,
+        check: &'a Check,
+        records: &'a HashMap<String, RoomRecord>,
+    ) -> Result<Findings<'a>, StoreError> {
+        Ok(Findings {
             migration,
             plan,
-            records: &records,
+            records,
             direct_chats: self.journal.direct_chats(migration.id)?,
-            holdings: &self.journal.holdings(migration.id)?,
+            holdings: self.journal.holdings(migration.id)?,
             check,
             now: self.now(),
-        };
-        Ok(findings.report())
+        })
     }
 }

@@ -177,6 +177,9 @@ pub enum Ending {
 pub struct Options {
     /// Rooms taken out with `skip`.
     pub skipped: BTreeSet<OwnedRoomOrAliasId>,
+    /// Rooms put in with `include` that would be left out otherwise.
+    #[serde(default)]
+    pub included: BTreeSet<OwnedRoomOrAliasId>,
     /// Rooms named with `include` that no survey showed.
     pub named: BTreeSet<OwnedRoomOrAliasId>,
     /// What else was taken out with `skip`.

@@ -14,17 +14,17 @@ use std::{
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use ruma::{
-    OwnedRoomId, OwnedUserId, UserId, api::client::sync::sync_events::v3,
-    events::room::member::MembershipState,
+    OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, RoomOrAliasId, UserId,
+    api::client::sync::sync_events::v3, events::room::member::MembershipState,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::copying::Copying;
 use super::{
-    MigrationId, Plan, PlannedRoom, Side, StepResult,
+    Entry, MigrationId, Plan, PlannedRoom, Route, Side, StepResult,
     journal::Journal,
-    step::{RoomRecord, Stage, StepError, steps},
+    step::{RoomRecord, Stage, Step, StepError, StepKind, after_join, entrance},
     survey::{Survey, membership_filter},
 };
 use crate::{
@@ -85,13 +85,14 @@ impl Run<'_> {
             Err(end) => return end,
         };
         let direct = DirectChats::of(self.plan);
+        let doors = Doors::of(self.plan);
         let rooms: FuturesUnordered<_> = self
             .plan
             .rooms
             .iter()
             .map(|room| {
                 let record = records.remove(room.room.id.as_str()).unwrap_or_default();
-                self.bring_into(room, record, &direct, &copying)
+                self.bring_into(room, record, &doors, &direct, &copying)
             })
             .collect();
         let end = tokio::select! {
@@ -144,35 +145,35 @@ impl Run<'_> {
         &self,
         room: &PlannedRoom,
         mut record: RoomRecord,
+        doors: &Doors,
         direct: &DirectChats,
         copying: &Copying<'_>,
     ) -> Result<(), RunEnd> {
-        let id = &room.room.id;
-        for step in steps(room, self.stage.new.is_some()) {
-            let kind = step.kind();
-            if !record.is_settled(kind) {
-                let result = tokio::select! {
-                    // A request on its way is waited for; only `AwaitJoin` has none.
-                    biased;
-                    result = step.run(id, &self.stage) => result,
-                    () = self.stop.cancelled(), if step.waits_for_a_person() => {
-                        Err(StepError::Stopped)
-                    }
-                };
-                let result = Self::result_of(result)?;
-                tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
-                record.steps.insert(kind, result);
-                self.journal
-                    .record_room(self.id, id.as_str(), &record)
-                    .await
-                    .map_err(RunEnd::Broken)?;
-                self.progressed.send_modify(|count| *count += 1);
+        let entered = match &room.route {
+            Route::AlreadyThere => true,
+            Route::Join(Entry::Public | Entry::Invited) => {
+                self.enter(room, &mut record, false).await?
             }
-            if kind.is_entrance() && !record.is_through(kind) {
-                break;
+            Route::InviteAndJoin => self.enter(room, &mut record, true).await?,
+            Route::Join(Entry::Through { room: gate, or_invite }) => {
+                let is_open = doors.wait_for(gate, self.stop).await.ok_or(RunEnd::Stopped)?;
+                let mut entered =
+                    (is_open || !or_invite) && self.enter(room, &mut record, false).await?;
+                // It may not let in after all, as when no server in it can tell who is where.
+                if !entered && *or_invite && (!is_open || record.was_kept_out()) {
+                    record.steps.remove(&StepKind::Join);
+                    entered = self.enter(room, &mut record, true).await?;
+                }
+                entered
+            }
+            Route::NeedsModerator | Route::Unreachable(_) | Route::Skipped(_) => false,
+        };
+        doors.settle(&room.room.id, entered);
+        if entered {
+            for step in after_join(room) {
+                self.take(&step, room, &mut record).await?;
             }
         }
-        let entered = record.is_in() || matches!(room.route, super::Route::AlreadyThere);
         if direct.settle(room, entered) {
             self.mark_direct(direct).await?;
         }
@@ -188,6 +189,47 @@ impl Run<'_> {
             Err(StepError::AccessLost(side)) => Err(RunEnd::AccessLost(side)),
             Err(StepError::Broken(error)) => Err(RunEnd::Broken(error)),
         }
+    }
+
+    /// Brings the new account into a room. Whether it is in.
+    async fn enter(
+        &self,
+        room: &PlannedRoom,
+        record: &mut RoomRecord,
+        invite: bool,
+    ) -> Result<bool, RunEnd> {
+        for step in entrance(room, invite, self.stage.new.is_some()) {
+            self.take(&step, room, record).await?;
+            if !record.is_through(step.kind()) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes one step, unless it has a result already, and writes down what came of it.
+    async fn take(
+        &self,
+        step: &Step,
+        room: &PlannedRoom,
+        record: &mut RoomRecord,
+    ) -> Result<(), RunEnd> {
+        let (id, kind) = (&room.room.id, step.kind());
+        if record.is_settled(kind) {
+            return Ok(());
+        }
+        let result = tokio::select! {
+            // A request on its way is waited for; only `AwaitJoin` has none.
+            biased;
+            result = step.run(id, &self.stage) => result,
+            () = self.stop.cancelled(), if step.waits_for_a_person() => Err(StepError::Stopped),
+        };
+        let result = Self::result_of(result)?;
+        tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
+        record.steps.insert(kind, result);
+        self.journal.record_room(self.id, id.as_str(), record).await.map_err(RunEnd::Broken)?;
+        self.progressed.send_modify(|count| *count += 1);
+        Ok(())
     }
 
     /// Marks the direct chats that the new account is in by now.
@@ -260,6 +302,42 @@ fn memberships_in(new_user: &UserId, response: &v3::Response) -> Memberships {
         .into_iter()
         .map(|(room_id, room)| (room_id, room.membership))
         .collect()
+}
+
+/// Which rooms of a run the new account got into: rooms that others are entered through.
+#[derive(Debug)]
+struct Doors {
+    planned: HashSet<OwnedRoomOrAliasId>,
+    entered: watch::Sender<HashMap<OwnedRoomOrAliasId, bool>>,
+}
+
+impl Doors {
+    fn of(plan: &Plan) -> Self {
+        let planned = plan.rooms.iter().map(|room| room.room.id.clone()).collect();
+        Self { planned, entered: watch::Sender::default() }
+    }
+
+    fn settle(&self, room: &OwnedRoomOrAliasId, entered: bool) {
+        self.entered.send_modify(|known| {
+            known.insert(room.clone(), entered);
+        });
+    }
+
+    /// Whether the new account got into `room`, once that is known; nothing when told to stop.
+    async fn wait_for(&self, room: &RoomId, stop: &CancellationToken) -> Option<bool> {
+        let room = <&RoomOrAliasId>::from(room);
+        if !self.planned.contains(room) {
+            // It is no room of the old account, so the new one is in it by itself.
+            return Some(true);
+        }
+        let mut entered = self.entered.subscribe();
+        tokio::select! {
+            known = entered.wait_for(|known| known.contains_key(room)) => {
+                known.ok().and_then(|known| known.get(room).copied())
+            }
+            () = stop.cancelled() => None,
+        }
+    }
 }
 
 /// The direct chats of a run: marked when the last of them is settled, so that they look as the

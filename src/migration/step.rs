@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{PlannedRoom, Route, Side, StepResult};
+use super::{PlannedRoom, Side, StepResult};
 use crate::{
     homeserver::{Account, Failure},
     store::StoreError,
@@ -46,6 +46,11 @@ impl RoomRecord {
         self.is_through(StepKind::Join)
     }
 
+    /// Whether the new account tried to join, and was not let in.
+    pub(crate) fn was_kept_out(&self) -> bool {
+        matches!(self.steps.get(&StepKind::Join), Some(StepResult::Failed(Failure::Refused { .. })))
+    }
+
     /// Whether some step failed.
     pub(crate) fn has_failed(&self) -> bool {
         self.steps.values().any(|result| matches!(result, StepResult::Failed(_)))
@@ -66,13 +71,6 @@ pub(crate) enum StepKind {
     Join,
     PowerLevel,
     Tags,
-}
-
-impl StepKind {
-    /// Whether the steps after it make sense only when it worked.
-    pub(crate) fn is_entrance(self) -> bool {
-        matches!(self, Self::Invite | Self::Join)
-    }
 }
 
 /// One idempotent change in one room.
@@ -121,15 +119,16 @@ impl Step {
     }
 }
 
-/// The steps that bring the new account into a room and give it there what the old one has.
-pub(crate) fn steps(room: &PlannedRoom, new_access: bool) -> Vec<Step> {
+/// The steps that bring the new account into a room. `invite` is whether the old account invites it
+/// first.
+pub(crate) fn entrance(room: &PlannedRoom, invite: bool, new_access: bool) -> Vec<Step> {
     let join = if new_access { Step::Join { via: room.via.clone() } } else { Step::AwaitJoin };
-    let mut steps = match room.route {
-        Route::AlreadyThere => Vec::new(),
-        Route::Join { .. } => vec![join],
-        Route::InviteAndJoin => vec![Step::Invite, join],
-        Route::NeedsModerator | Route::Unreachable(_) | Route::Skipped => return Vec::new(),
-    };
+    if invite { vec![Step::Invite, join] } else { vec![join] }
+}
+
+/// The steps that give the new account, once it is in a room, what the old one has there.
+pub(crate) fn after_join(room: &PlannedRoom) -> Vec<Step> {
+    let mut steps = Vec::new();
     steps.extend(room.after.power_level.map(|level| Step::PowerLevel { level }));
     if !room.after.tags.is_empty() {
         steps.push(Step::Tags { tags: room.after.tags.clone() });

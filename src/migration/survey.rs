@@ -5,12 +5,14 @@ mod read;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, UserId,
+    MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId,
+    RoomId, RoomVersionId, UserId,
     api::client::filter::{Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
     events::room::{
-        join_rules::JoinRule, member::MembershipState, power_levels::RoomPowerLevels,
-        server_acl::RoomServerAclEventContent,
+        history_visibility::HistoryVisibility, join_rules::JoinRule, member::MembershipState,
+        power_levels::RoomPowerLevels, server_acl::RoomServerAclEventContent,
     },
+    room::{JoinRuleSummary, RoomSummary, RoomType},
 };
 
 use super::holdings::{Holdings, NEVER_READ};
@@ -24,12 +26,64 @@ pub(crate) struct Survey {
     pub(crate) direct: BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
     /// What else it holds; `None` when it was only seen through another account's eyes.
     pub(crate) holdings: Option<Holdings>,
+    /// Rooms that it is not in, but that took the place of rooms that it is in.
+    pub(crate) successors: BTreeMap<OwnedRoomId, Successor>,
+    /// Room versions that its homeserver supports, when that was asked for.
+    pub(crate) versions: Option<BTreeSet<RoomVersionId>>,
+}
+
+/// What is known from outside of a room that took the place of another.
+#[derive(Clone, Debug)]
+pub(crate) struct Successor {
+    pub(crate) name: Option<String>,
+    pub(crate) alias: Option<OwnedRoomAliasId>,
+    pub(crate) space: bool,
+    pub(crate) encrypted: bool,
+    pub(crate) version: Option<RoomVersionId>,
+    /// Whether everybody may join.
+    pub(crate) public: bool,
+    /// Rooms whose members are let in.
+    pub(crate) let_in_from: Vec<OwnedRoomId>,
+}
+
+impl From<RoomSummary> for Successor {
+    fn from(summary: RoomSummary) -> Self {
+        let (public, let_in_from) = match summary.join_rule {
+            JoinRuleSummary::Public => (true, Vec::new()),
+            JoinRuleSummary::Restricted(restricted)
+            | JoinRuleSummary::KnockRestricted(restricted) => (false, restricted.allowed_room_ids),
+            _ => (false, Vec::new()),
+        };
+        Self {
+            name: summary.name,
+            alias: summary.canonical_alias,
+            space: summary.room_type == Some(RoomType::Space),
+            encrypted: summary.encryption.is_some(),
+            version: summary.room_version,
+            public,
+            let_in_from,
+        }
+    }
 }
 
 impl Survey {
     /// The rooms that the account is in.
     pub(crate) fn joined(&self) -> impl Iterator<Item = (&OwnedRoomId, &SurveyedRoom)> {
         self.rooms.iter().filter(|(_, room)| room.membership == MembershipState::Join)
+    }
+
+    /// Whether the account is in a room.
+    pub(crate) fn is_in(&self, room_id: &RoomId) -> bool {
+        self.rooms.get(room_id).is_some_and(|room| room.membership == MembershipState::Join)
+    }
+
+    /// Rooms that took the place of rooms that the account is in, and that it is not in itself:
+    /// what they are has to be asked for.
+    pub(crate) fn unknown_successors(&self) -> BTreeSet<&RoomId> {
+        self.joined()
+            .filter_map(|(_, room)| room.successor.as_deref())
+            .filter(|successor| !self.is_in(successor))
+            .collect()
     }
 }
 
@@ -40,6 +94,7 @@ pub(crate) struct SurveyedRoom {
     pub(crate) membership: MembershipState,
     /// Who invited the account, when it is invited.
     pub(crate) invited_by: Option<OwnedUserId>,
+    pub(crate) version: RoomVersionId,
     pub(crate) name: Option<String>,
     pub(crate) alias: Option<OwnedRoomAliasId>,
     pub(crate) space: bool,
@@ -50,6 +105,15 @@ pub(crate) struct SurveyedRoom {
     /// ([room version 12](https://spec.matrix.org/v1.16/rooms/v12/)).
     pub(crate) privileged_creators: BTreeSet<OwnedUserId>,
     pub(crate) join_rule: JoinRule,
+    pub(crate) history_visibility: HistoryVisibility,
+    /// The room that took this one's place, when it was upgraded.
+    pub(crate) successor: Option<OwnedRoomId>,
+    /// What a bridge connects the room with, when there is one.
+    pub(crate) bridged_with: Option<String>,
+    /// Whether somebody was invited to it as to a direct chat (`is_direct`).
+    pub(crate) begun_as_direct: bool,
+    /// In a space, the rooms in it.
+    pub(crate) children: BTreeSet<OwnedRoomId>,
     pub(crate) server_acl: Option<RoomServerAclEventContent>,
     pub(crate) power_levels: RoomPowerLevels,
     /// Memberships of those members that the homeserver told of, which is not all of them.
@@ -58,23 +122,48 @@ pub(crate) struct SurveyedRoom {
     pub(crate) heroes: Vec<OwnedUserId>,
     /// How many members there are, joined or invited, when the homeserver told.
     pub(crate) member_count: Option<u64>,
+    /// How many members each server has, where that was asked for.
+    pub(crate) population: BTreeMap<OwnedServerName, u64>,
     /// The account's tags of the room, with their order.
     pub(crate) tags: BTreeMap<String, Option<f64>>,
     /// When something last happened in it.
     pub(crate) last_active: Option<MilliSecondsSinceUnixEpoch>,
 }
 
+impl SurveyedRoom {
+    /// Whether the new account might join without an invitation, and so needs servers to join
+    /// through.
+    pub(crate) fn is_joined_without_invitation(&self) -> bool {
+        self.membership == MembershipState::Join
+            && matches!(
+                self.join_rule,
+                JoinRule::Public | JoinRule::Restricted(_) | JoinRule::KnockRestricted(_)
+            )
+    }
+
+    /// Notes how many members each server has.
+    pub(crate) fn count_servers<'a>(&mut self, members: impl Iterator<Item = &'a OwnedUserId>) {
+        for member in members {
+            *self.population.entry(member.server_name().to_owned()).or_default() += 1;
+        }
+    }
+}
+
 /// State that a plan is made from.
-const STATE_TYPES: [&str; 9] = [
+const STATE_TYPES: [&str; 13] = [
+    "m.bridge",
     "m.room.canonical_alias",
     "m.room.create",
     "m.room.encryption",
+    "m.room.history_visibility",
     "m.room.join_rules",
     "m.room.member",
     "m.room.name",
     "m.room.power_levels",
     "m.room.server_acl",
     "m.room.tombstone",
+    "m.space.child",
+    "uk.half-shot.bridge",
 ];
 
 /// What to ask of `/sync` for a [`Survey`]: one request for the whole account, with one timeline

@@ -37,6 +37,7 @@ fn migration() -> Migration {
         phase: Phase::Paused(Box::new(Phase::Running)),
         options: Options {
             skipped: [owned_room_id!("!skipped:a.example").into()].into(),
+            included: [owned_room_id!("!included:a.example").into()].into(),
             named: [owned_room_id!("!named:a.example").into()].into(),
             skipped_holdings: [HoldingKind::Profile, HoldingKind::PushRules].into(),
             prefer_old: true,
@@ -146,7 +147,7 @@ fn a_report_is_stored_in_this_form() {
         Outcome::ByHand,
         Outcome::NeedsModerator,
         Outcome::Unreachable(super::Reason::Banned),
-        Outcome::Skipped,
+        Outcome::Skipped(super::Omission::Asked),
         Outcome::Failed(failure()),
         Outcome::NotTried,
         Outcome::Missing,

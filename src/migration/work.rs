@@ -1,27 +1,29 @@
 //! What a migration's worker does in each phase.
 
+mod surveys;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Access, Ending, Event, Inner, Migration, Phase, Plan, PlannedHolding, Side,
-    holdings::Profile,
+    Access, Ending, Event, Inner, Migration, Phase, Plan, Side,
     job::{Job, Turn},
     journal::Change,
-    plan::{Accounts, make, plan_holdings},
     report::Check,
     run::{Run, RunEnd, read_memberships},
     step::Stage,
-    survey::{Survey, membership_filter, survey_filter},
 };
 use crate::{
     access::{OpenError, Sessions},
     consent::Standing,
     homeserver::{Account, DiscoverError, Failure},
-    store::StoreError,
+    store::{Batch, StoreError},
 };
+
+/// How often a power level is written that somebody else undoes in the same moment.
+const MOST_RACES: u32 = 3;
 
 /// Pauses between attempts to begin a run while a homeserver cannot be reached.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -136,50 +138,6 @@ impl Inner {
         }
     }
 
-    async fn make_plan(
-        &self,
-        migration: &Migration,
-        stop: &CancellationToken,
-    ) -> Result<Plan, Trouble> {
-        let old = self.open(migration, Side::Old, stop).await?;
-        let new = self.open(migration, Side::New, stop).await?;
-        let (old_survey, new_survey) = tokio::try_join!(
-            async {
-                match &old {
-                    Some(old) => self.survey_account(old, Side::Old).await.map(Some),
-                    None => Ok(None),
-                }
-            },
-            async {
-                match (&new, &old) {
-                    (Some(new), _) => self.survey_account(new, Side::New).await,
-                    (None, Some(old)) => survey_through(old, &migration.new.user_id).await,
-                    (None, None) => Err(Trouble::Failed(Side::Old, Failure::Stopped)),
-                }
-            }
-        )?;
-        Ok(make(&Accounts {
-            old: &migration.old.user_id,
-            new: &migration.new.user_id,
-            bot: &self.bot,
-            old_survey: old_survey.as_ref(),
-            new_survey: &new_survey,
-            copies: &self.journal.copies(migration.id)?,
-        }))
-    }
-
-    async fn survey_account(&self, account: &Account, side: Side) -> Result<Survey, Trouble> {
-        let response = account
-            .sync(survey_filter(), None, None)
-            .await
-            .map_err(|failure| Trouble::Failed(side, failure))?;
-        let mut survey = Survey::read(account.user_id(), &response);
-        if let Some(holdings) = &mut survey.holdings {
-            holdings.profile = profile_of(account, side).await?;
-        }
-        Ok(survey)
-    }
-
     async fn run(
         &self,
         job: &Job,
@@ -188,36 +146,68 @@ impl Inner {
     ) -> Result<(), StoreError> {
         let Some(plan) = self.journal.plan(migration.id)? else { return Ok(()) };
         let plan = plan.with(&migration.options);
-        let end = match self.stage(migration, stop).await {
-            Ok((stage, memberships)) => {
-                let run = Run {
-                    id: migration.id,
-                    plan: &plan,
-                    stage,
-                    bot: &self.bot,
-                    journal: &self.journal,
-                    stop,
-                    clock: self.clock.clone(),
-                    progressed: &self.progressed,
-                    old_lost: false.into(),
-                };
-                run.carry_out(memberships).await
-            }
-            Err(end) => end,
-        };
-        match end {
-            RunEnd::Complete => self.finish(job, &plan, stop).await,
-            RunEnd::Stopped => Ok(()),
-            RunEnd::AccessLost(side) => {
-                // The run told itself to stop, so that nothing more is sent with the session.
-                let turn = job.turn().await;
-                if job.migration().phase != Phase::Running {
-                    return Ok(());
+        for race in 1.. {
+            match self.carry_out(migration, &plan, stop).await {
+                RunEnd::Complete => {}
+                RunEnd::Stopped => return Ok(()),
+                RunEnd::AccessLost(side) => {
+                    // The run told itself to stop, so that nothing more is sent with the session.
+                    let turn = job.turn().await;
+                    if job.migration().phase != Phase::Running {
+                        return Ok(());
+                    }
+                    return self.lose_access(job, &turn, side).await;
                 }
-                self.lose_access(job, &turn, side).await
+                RunEnd::Broken(error) => return Err(error),
             }
-            RunEnd::Broken(error) => Err(error),
+            let check = self.check(migration, &plan, stop).await;
+            if race == MOST_RACES || !self.repeat_lost_races(migration, &plan, &check).await? {
+                return self.finish(job, &plan, &check, stop).await;
+            }
         }
+        Ok(())
+    }
+
+    async fn carry_out(
+        &self,
+        migration: &Migration,
+        plan: &Plan,
+        stop: &CancellationToken,
+    ) -> RunEnd {
+        let (stage, memberships) = match self.stage(migration, stop).await {
+            Ok(staged) => staged,
+            Err(end) => return end,
+        };
+        let run = Run {
+            id: migration.id,
+            plan,
+            stage,
+            bot: &self.bot,
+            journal: &self.journal,
+            stop,
+            clock: self.clock.clone(),
+            progressed: &self.progressed,
+            old_lost: false.into(),
+        };
+        run.carry_out(memberships).await
+    }
+
+    /// Two who write a room's power levels in the same moment undo each other's change. Where the
+    /// check shows that, the step is to be taken again. Whether there is such a room.
+    async fn repeat_lost_races(
+        &self,
+        migration: &Migration,
+        plan: &Plan,
+        check: &Check,
+    ) -> Result<bool, StoreError> {
+        let records = self.records(migration)?;
+        let findings = self.findings(migration, plan, check, &records)?;
+        let lost = findings.lost_power();
+        let mut batch = Batch::new();
+        let rooms = lost.iter().map(|(room, record)| (*room, record));
+        self.journal.put_rooms(&mut batch, migration.id, rooms)?;
+        self.journal.commit_batch(batch).await?;
+        Ok(!lost.is_empty())
     }
 
     /// Opens both accounts and reads where the new one is by now; waits for as long as a
@@ -267,68 +257,20 @@ impl Inner {
         &self,
         job: &Job,
         plan: &Plan,
+        check: &Check,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        let check = self.check(&job.migration(), plan, stop).await;
         let Some(turn) = self.turn_in(job, &Phase::Running, stop).await else { return Ok(()) };
         let mut migration = job.migration();
         migration.phase = Phase::Finished;
         migration.ended = Some(self.now());
-        let report = self.report(&migration, plan, &check)?;
+        let report = self.report(&migration, plan, check)?;
         let mut change = Change::of(&migration).tell_both(Event::Finished);
         change.report = Some(&report);
         self.journal.commit(change, self.now()).await?;
         job.set(&turn, migration);
         self.tell_progress();
         Ok(())
-    }
-
-    async fn check(&self, migration: &Migration, plan: &Plan, stop: &CancellationToken) -> Check {
-        let check = async {
-            let old = self.open(migration, Side::Old, stop).await?;
-            let Some(new) = self.open(migration, Side::New, stop).await? else {
-                let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
-                let memberships = read_memberships(old.as_ref(), None, old_user, new_user)
-                    .await
-                    .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
-                return Ok(Check::Memberships(memberships));
-            };
-            let new = self.survey_account(&new, Side::New).await?;
-            let old = match &old {
-                Some(old) => Some(self.survey_account(old, Side::Old).await?),
-                None => None,
-            };
-            let lacking = self.lacking(migration, plan, old.as_ref(), &new)?;
-            Ok(Check::Surveys { new: Box::new(new), old: old.map(Box::new), lacking })
-        };
-        match check.await {
-            Ok(check) => check,
-            Err(Trouble::Failed(_, failure)) => Check::Nothing(Some(failure)),
-            Err(Trouble::Store(error)) => {
-                Check::Nothing(Some(Failure::Unsendable(error.to_string())))
-            }
-        }
-    }
-
-    /// What the new account still does not have of what the old one holds by now.
-    fn lacking(
-        &self,
-        migration: &Migration,
-        plan: &Plan,
-        old: Option<&Survey>,
-        new: &Survey,
-    ) -> Result<Vec<PlannedHolding>, StoreError> {
-        let accounts = Accounts {
-            old: &migration.old.user_id,
-            new: &migration.new.user_id,
-            bot: &self.bot,
-            old_survey: old,
-            new_survey: new,
-            copies: &self.journal.copies(migration.id)?,
-        };
-        let mut lacking = plan_holdings(&accounts, &plan.rooms);
-        lacking.iter_mut().for_each(|planned| planned.choose(&migration.options));
-        Ok(lacking)
     }
 
     /// Opens an account that consented and gave access.
@@ -389,31 +331,6 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// The profile of an account; `None` when its homeserver does not tell it, which costs the account
-/// its profile and nothing else.
-async fn profile_of(account: &Account, side: Side) -> Result<Option<Profile>, Trouble> {
-    match account.profile(account.user_id()).await {
-        Ok(profile) => Ok(Some(profile)),
-        Err(failure @ (Failure::TokenGone { .. } | Failure::Stopped | Failure::Deactivated)) => {
-            Err(Trouble::Failed(side, failure))
-        }
-        Err(failure) => {
-            tracing::warn!(account = %account.user_id(), %failure, "cannot read the profile");
-            Ok(None)
-        }
-    }
-}
-
-/// Surveys what the old account can see of a new one that gave no access: where it is a member.
-async fn survey_through(old: &Account, new: &ruma::UserId) -> Result<Survey, Trouble> {
-    let filter = membership_filter(old.user_id(), new);
-    let response = old
-        .sync(filter, None, None)
-        .await
-        .map_err(|failure| Trouble::Failed(Side::Old, failure))?;
-    Ok(Survey::read_of_other(new, &response))
 }
 
 fn undiscovered(error: DiscoverError) -> Failure {

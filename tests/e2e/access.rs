@@ -42,7 +42,7 @@ async fn a_wrong_password_is_refused_and_the_bot_goes_on() {
     let scene = Scene::new("wrong").await;
     let chats = scene.consented().await;
     chats.old.say("login password correct horse battery staple").await.unwrap();
-    let answer = chats.old.hear_about("could not log in").await.unwrap();
+    let answer = chats.old.hear_about("did not accept that").await.unwrap();
     assert!(!answer.body.contains("horse"));
     log_in(&chats.old).await;
 }

@@ -9,8 +9,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn without_access_to_the_new_account_the_person_accepts_and_the_bot_notices() {
     let scene = Scene::new("newhand").await;
-    let private = scene.old.create_room(RoomSpec::private("By invitation")).await.unwrap();
-    let public = scene.old.create_room(RoomSpec::public("By link")).await.unwrap();
+    let private = scene.room(RoomSpec::private("By invitation")).await;
+    let public = scene.room(RoomSpec::public("By link")).await;
     let chats = scene.consented().await;
     log_in(&chats.old).await;
     chats.new.say("login none").await.unwrap();
@@ -42,8 +42,7 @@ async fn without_access_to_the_new_account_the_person_accepts_and_the_bot_notice
 async fn without_access_to_the_old_account_the_new_one_joins_what_it_can() {
     let scene = Scene::new("oldhand").await;
     let invited = scene.private_room("Invited by hand").await;
-    let public =
-        scene.old.create_room(RoomSpec::public("Named").alias("oldhand-named")).await.unwrap();
+    let public = scene.room(RoomSpec::public("Named").alias("oldhand-named")).await;
     let hidden = scene.private_room("Nobody told the bot").await;
     scene.old.invite(&invited, scene.new.user_id()).await.unwrap();
     let chats = scene.consented().await;

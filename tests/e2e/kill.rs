@@ -41,7 +41,7 @@ async fn a_bot_that_is_killed_during_the_run_goes_on_and_does_nothing_twice() {
     for number in 0..24 {
         let name = format!("Room {number}");
         let spec = if number % 2 == 0 { RoomSpec::private(&name) } else { RoomSpec::public(&name) };
-        let room = scene.old.create_room(spec).await.unwrap();
+        let room = scene.room(spec).await;
         scene.old.set_tag(&room, TagName::Favorite, Some(0.5)).await.unwrap();
         rooms.push(room);
     }

@@ -49,9 +49,9 @@ async fn limits_delay_a_migration_and_fail_nothing() {
     let mut rooms = Vec::new();
     for number in 0..4 {
         let private = RoomSpec::private(&format!("Private {number}"));
-        rooms.push(scene.old.create_room(private).await.unwrap());
+        rooms.push(scene.room(private).await);
         let public = RoomSpec::public(&format!("Public {number}"));
-        rooms.push(scene.old.create_room(public).await.unwrap());
+        rooms.push(scene.room(public).await);
     }
     let chats = scene.planned().await;
     chats.old.say("go").await.unwrap();
@@ -71,11 +71,11 @@ async fn the_invited_servers_limit_which_comes_as_502_is_waited_for() {
     );
     let pair = Pair { old, new, lab };
     let scene = Scene::on(&pair, "badgateway", json!({})).await;
-    let public = scene.old.create_room(RoomSpec::public("Public")).await.unwrap();
+    let public = scene.room(RoomSpec::public("Public")).await;
     let mut rooms = vec![public];
     for number in 0..3 {
         let private = RoomSpec::private(&format!("Private {number}"));
-        rooms.push(scene.old.create_room(private).await.unwrap());
+        rooms.push(scene.room(private).await);
     }
     let chats = scene.planned().await;
     chats.old.say("go").await.unwrap();

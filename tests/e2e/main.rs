@@ -4,14 +4,15 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
 mod access;
-mod away;
 mod by_hand;
 mod consent;
 mod course;
 mod holdings;
+mod interrupted;
 mod kill;
 mod limits;
 mod manner;
+mod rooms;
 mod scene;
 mod secrets;
 mod start;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lab::{Account, Bot, BotOptions, Chat, Pair, Person, pair};
+use lab::{Account, Bot, BotOptions, Chat, Pair, Person, RoomSpec, pair};
 use ruma::{OwnedRoomId, RoomId, UserId, events::room::power_levels::UserPowerLevel};
 use serde_json::{Value, json};
 
@@ -12,6 +12,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) bot: Bot,
     pub(crate) old: Person,
     pub(crate) new: Person,
+    /// Somebody else, on the old server.
+    pub(crate) friend: Account,
 }
 
 /// The chats of both accounts with the bot.
@@ -48,6 +50,7 @@ impl<'a> Scene<'a> {
             bot,
             old: pair.old.person(&format!("{name}-old")).await.unwrap(),
             new: pair.new.person(&format!("{name}-new")).await.unwrap(),
+            friend: pair.old.account(&format!("{name}-friend")).await.unwrap(),
         }
     }
 
@@ -79,9 +82,17 @@ impl<'a> Scene<'a> {
         chats
     }
 
-    /// A private room of the old account.
+    /// A private room of the old account, with the friend in it.
     pub(crate) async fn private_room(&self, name: &str) -> OwnedRoomId {
-        self.old.create_room(lab::RoomSpec::private(name)).await.unwrap()
+        self.room(RoomSpec::private(name)).await
+    }
+
+    /// A room of the old account, with the friend in it: a room with nobody else is left out.
+    pub(crate) async fn room(&self, spec: RoomSpec) -> OwnedRoomId {
+        let spec = spec.invite(self.friend.user_id());
+        let room = self.old.create_room(spec).await.unwrap();
+        self.friend.join(&room).await.unwrap();
+        room
     }
 }
 

@@ -27,7 +27,7 @@ async fn no_secret_is_in_the_log_the_data_or_anything_that_the_bot_said() {
     let chats = scene.consented().await;
     let token = scene.new.log_in().await.unwrap().access_token().to_owned();
     chats.old.say("login password not-the-password-but-still-secret").await.unwrap();
-    chats.old.hear_about("could not log in").await.unwrap();
+    chats.old.hear_about("did not accept that").await.unwrap();
     chats.old.say(&format!("login password {}", scene.old.password())).await.unwrap();
     chats.old.hear_about("can act as").await.unwrap();
     chats.new.say(&format!("login token {token}")).await.unwrap();

@@ -7,11 +7,11 @@ use crate::scene::{Scene, is_in, level};
 async fn a_person_is_moved_with_rooms_power_tags_and_direct_chats() {
     let scene = Scene::new("whole").await;
     let (old, new) = (&scene.old, &scene.new);
-    let friend = scene.pair.old.account("whole-friend").await.unwrap();
+    let friend = &scene.friend;
     let stranger = scene.pair.new.account("whole-stranger").await.unwrap();
 
     let space = old.create_room(RoomSpec::space("Home")).await.unwrap();
-    let club = old.create_room(RoomSpec::private("Club").encrypted()).await.unwrap();
+    let club = scene.room(RoomSpec::private("Club").encrypted()).await;
     old.set_tag(&club, TagName::Favorite, Some(0.25)).await.unwrap();
     let direct = old.create_room(RoomSpec::direct(friend.user_id())).await.unwrap();
     friend.join(&direct).await.unwrap();

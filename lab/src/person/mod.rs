@@ -137,7 +137,12 @@ impl Person {
                 Ok(None)
             })
             .await?;
-        room.join().await?;
+        // The invited homeserver may show a federated invitation before the inviting one has
+        // written it down, and so knows of it.
+        wait::until(&format!("{} is let in", self.user_id()), PATIENCE, || async {
+            Ok(room.join().await.ok())
+        })
+        .await?;
         self.chat_in(room.room_id(), other).await
     }
 

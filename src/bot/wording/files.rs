@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{message::line, refusals::failure_words};
+use super::{message::line, notes::omission_words, refusals::failure_words};
 use crate::{
     homeserver::Failure,
     migration::{Outcome, OutcomeKind, Reason, StepResult},
@@ -24,7 +24,8 @@ pub(crate) fn labels_of_counts(
 pub(crate) fn outcome_words(outcome: &Outcome) -> (&'static str, String) {
     let why = match outcome {
         Outcome::Failed(why) => plain(why),
-        Outcome::Unreachable(reason) => reason_words(reason).to_owned(),
+        Outcome::Unreachable(reason) => reason_words(reason),
+        Outcome::Skipped(omission) => omission_words(omission).to_owned(),
         Outcome::NeedsModerator => "only a moderator can let the new account in".to_owned(),
         Outcome::Missing => "the check did not find the new account there".to_owned(),
         _ => String::new(),
@@ -48,12 +49,14 @@ fn outcome_kind_words(kind: OutcomeKind) -> &'static str {
 }
 
 /// Why the new account cannot get into a room.
-pub(crate) fn reason_words(reason: &Reason) -> &'static str {
+pub(crate) fn reason_words(reason: &Reason) -> String {
     match reason {
-        Reason::Banned => "the new account is banned there",
-        Reason::NotFederated => "the room is closed to other servers",
-        Reason::ServerDenied => "the room shuts the new account's server out",
-        Reason::NoAccessToOld => "it needs an invitation, and I may not act as the old account",
+        Reason::Banned => "the new account is banned there".to_owned(),
+        Reason::NotFederated => "the room is closed to other servers".to_owned(),
+        Reason::ServerDenied => "the room shuts the new account's server out".to_owned(),
+        Reason::VersionUnsupported(version) => {
+            format!("the new account's server does not know rooms of version {version}")
+        }
     }
 }
 

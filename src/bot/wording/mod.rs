@@ -10,6 +10,7 @@ mod holdings;
 mod labels;
 mod message;
 mod mistakes;
+mod notes;
 mod notices;
 mod plan;
 mod progress;

@@ -4,17 +4,14 @@ use matrix_sdk::ruma::OwnedRoomOrAliasId;
 
 use super::{
     holdings,
-    labels::room,
     message::{Line, Message, line},
+    notes::{named, note_lines, omissions, pending_line},
     value::{count, rooms},
 };
 use crate::migration::{
     Access, HoldingKind, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side,
     Treatment,
 };
-
-/// How many rooms are named where a count alone would be too little.
-const NAMED: usize = 5;
 
 /// The plan shown, with what to say to run it.
 pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
@@ -30,8 +27,10 @@ pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message 
         (true, false) => message.and("The old account is in no room."),
         (false, _) => message.list(routes(plan, migration)),
     };
-    let extras = extras(plan).into_iter().chain(holdings);
-    message.list(extras).and(next(plan, migration, reader))
+    message
+        .list(extras(plan).into_iter().chain(holdings))
+        .and_maybe(pending_line(&plan.pending))
+        .and(next(plan, migration, reader))
 }
 
 /// After `skip` or `include` of what is no room: what they did, and the plan.
@@ -71,14 +70,14 @@ pub(crate) fn plan_changed(
         .rooms
         .iter()
         .filter(is_changed)
-        .filter(|planned| (planned.route == Route::Skipped) == taken_out)
+        .filter(|planned| matches!(planned.route, Route::Skipped(_)) == taken_out)
         .collect();
     let what = if changed.is_empty() {
         line!("The plan is as before: nothing had to be done in those rooms anyway.")
     } else if taken_out {
-        line!("Now **taken out of the plan**: {rooms}.", rooms = named(changed.into_iter()))
+        line!("Now **taken out of the plan**: {rooms}.", rooms = named(&changed))
     } else {
-        line!("Now **put into the plan**: {rooms}.", rooms = named(changed.into_iter()))
+        line!("Now **put into the plan**: {rooms}.", rooms = named(&changed))
     };
     let told = plan(new_plan, migration, reader);
     Message::new(what).then(told)
@@ -163,10 +162,10 @@ fn route_line(kind: RouteKind, number: usize, plan: &Plan, by_hand: bool) -> Lin
         RouteKind::NeedsModerator => line!(
             "{n}: only a **moderator** can let the new account in. I list them for you: {named}.",
             n = n,
-            named = named(plan.with_route(kind))
+            named = named(&plan.with_route(kind).collect::<Vec<_>>())
         ),
         RouteKind::Unreachable => unreachable_line(plan, number),
-        RouteKind::Skipped => line!("{n}: **skipped**, as you said.", n = n),
+        RouteKind::Skipped => omissions(plan, number),
     }
 }
 
@@ -221,27 +220,9 @@ fn extras(plan: &Plan) -> Vec<Line> {
             "{n} created by the old account: what only a **creator** may do cannot be handed on, so \
              keep the old account for {named}.",
             n = rooms(creators.len()),
-            named = named(creators.into_iter())
+            named = named(&creators)
         ));
     }
+    lines.extend(note_lines(plan));
     lines
-}
-
-/// The first few rooms by name.
-fn named<'r>(planned: impl Iterator<Item = &'r PlannedRoom>) -> Line {
-    let all: Vec<_> = planned.collect();
-    let mut line = Line::default();
-    for (i, planned) in all.iter().take(NAMED).enumerate() {
-        let separator = if i == 0 { "" } else { ", " };
-        line = line!(
-            "{before}{separator}{room}",
-            before = line,
-            separator = separator,
-            room = room(&planned.room)
-        );
-    }
-    match all.len().saturating_sub(NAMED) {
-        0 => line,
-        more => line!("{before} and {more} more", before = line, more = more),
-    }
 }

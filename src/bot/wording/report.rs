@@ -89,7 +89,7 @@ fn counts(report: &Report) -> Vec<Line> {
             OutcomeKind::ByHand => line!("{n}: to be joined by hand", n = n),
             OutcomeKind::NeedsModerator => line!("{n}: needs a moderator", n = n),
             OutcomeKind::Unreachable => line!("{n}: the new account cannot get in", n = n),
-            OutcomeKind::Skipped => line!("{n}: skipped, as you said", n = n),
+            OutcomeKind::Skipped => line!("{n}: left out", n = n),
             OutcomeKind::Failed => line!("{n}: failed", n = n),
             OutcomeKind::NotTried => line!("{n}: not tried", n = n),
             OutcomeKind::Missing => line!("{n}: joined, but not found there", n = n),

@@ -3,11 +3,12 @@
 use super::{
     labels::{room, room_link},
     message::{Line, Message, line},
+    notes::{note_words, omission_words},
     value::rooms,
 };
 use crate::{
     bot::grammar::route_name,
-    migration::{Migration, Plan, PlannedRoom, Route, RouteKind, Side},
+    migration::{Entry, Migration, Plan, PlannedRoom, Route, RouteKind, Side},
 };
 
 /// How large the lines of one message may be in bytes. An event is at most 65,536 bytes, and
@@ -57,24 +58,29 @@ fn room_line(planned: &PlannedRoom, number: usize) -> Line {
         kind = kind,
         route = route_words(planned)
     );
-    if planned.after.creator_stays {
+    let line = if planned.after.creator_stays {
         line.followed_by(&"(created by the old account)".into())
     } else {
         line
-    }
+    };
+    planned
+        .notes
+        .iter()
+        .fold(line, |line, note| line!("{line}; {note}", line = line, note = note_words(note)))
 }
 
 fn route_words(planned: &PlannedRoom) -> Line {
     match &planned.route {
         Route::AlreadyThere => "already there".into(),
-        Route::Join { invited: false } => "joins by itself".into(),
-        Route::Join { invited: true } => "joins, is invited already".into(),
+        Route::Join(Entry::Public) => "joins by itself".into(),
+        Route::Join(Entry::Invited) => "joins, is invited already".into(),
+        Route::Join(Entry::Through { .. }) => "joins as a member of its space".into(),
         Route::InviteAndJoin => "is invited and joins".into(),
         Route::NeedsModerator => "needs a moderator".into(),
         Route::Unreachable(reason) => {
             line!("cannot get in, {why}", why = super::reason_words(reason))
         }
-        Route::Skipped => "skipped".into(),
+        Route::Skipped(omission) => line!("left out, {why}", why = omission_words(omission)),
     }
 }
 
@@ -83,7 +89,7 @@ fn route_words(planned: &PlannedRoom) -> Line {
 pub(crate) fn by_hand(plan: &Plan, migration: &Migration) -> Vec<Message> {
     let links: Vec<_> = plan
         .with_route(RouteKind::Join)
-        .filter(|planned| planned.route == Route::Join { invited: false })
+        .filter(|planned| planned.route != Route::Join(Entry::Invited))
         .map(|planned| room_link(&planned.room, &planned.via))
         .collect();
     let invitations = plan.with_route(RouteKind::InviteAndJoin).count()

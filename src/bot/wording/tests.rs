@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use insta::assert_snapshot;
 use matrix_sdk::ruma::{
-    OwnedRoomOrAliasId, OwnedUserId, api::error::ErrorCode, event_id, push::RuleKind, room_id,
-    user_id,
+    MilliSecondsSinceUnixEpoch, OwnedRoomOrAliasId, OwnedUserId, RoomVersionId,
+    api::error::ErrorCode, event_id, owned_room_alias_id, owned_room_id, owned_user_id,
+    push::RuleKind, room_id, user_id,
 };
 
 use super::{message::Line, *};
@@ -15,10 +16,10 @@ use crate::{
     clock::Timestamp,
     homeserver::{Action, DiscoverError, Failure, Fault, WaitReason},
     migration::{
-        Access, AfterJoin, Consent, Ending, Event, Holding, HoldingKind, HoldingOutcome,
-        HoldingRow, Migration, MigrationId, Options, Outcome, Party, Phase, Plan, PlannedHolding,
-        PlannedRoom, Progress, Reason, Refusal, Report, ReportRow, RoomLabel, Route, RouteKind,
-        SecretMessage, Side, StepResult, Treatment, Wait,
+        Access, AfterJoin, Consent, Ending, Entry, Event, Holding, HoldingKind, HoldingOutcome,
+        HoldingRow, Migration, MigrationId, Note, Omission, Options, Outcome, Party, Pending,
+        Phase, Plan, PlannedHolding, PlannedRoom, Progress, Reason, Refusal, Report, ReportRow,
+        RoomLabel, Route, RouteKind, SecretMessage, Side, StepResult, Treatment, Wait,
     },
 };
 
@@ -76,7 +77,9 @@ fn planned(id: &str, name: &str, route: Route) -> PlannedRoom {
     PlannedRoom {
         room: label(id, name),
         route,
+        omission: None,
         after: AfterJoin::default(),
+        notes: Vec::new(),
         via: vec!["old.example".try_into().unwrap()],
     }
 }
@@ -85,13 +88,13 @@ fn sample_plan() -> Plan {
     let mut rooms = vec![
         planned("!space:old.example", "Garden club", Route::InviteAndJoin),
         planned("!bob:old.example", "", Route::InviteAndJoin),
-        planned("!tomatoes:old.example", "Tomatoes", Route::Join { invited: false }),
-        planned("!invited:old.example", "Seeds", Route::Join { invited: true }),
+        planned("!tomatoes:old.example", "Tomatoes", Route::Join(Entry::Public)),
+        planned("!invited:old.example", "Seeds", Route::Join(Entry::Invited)),
         planned("!there:old.example", "Compost", Route::AlreadyThere),
         planned("!closed:old.example", "Committee", Route::NeedsModerator),
         planned("!banned:old.example", "Roses", Route::Unreachable(Reason::Banned)),
         planned("!local:old.example", "Shed", Route::Unreachable(Reason::NotFederated)),
-        planned("!skip:old.example", "Noise", Route::Skipped),
+        planned("!skip:old.example", "Noise", Route::Skipped(Omission::Asked)),
     ];
     rooms[0].room.space = true;
     rooms[0].after.power_level = Some(100);
@@ -100,7 +103,7 @@ fn sample_plan() -> Plan {
     rooms[2].after.tags = [("m.favourite".to_owned(), None)].into();
     let bob = user_id!("@bob:old.example").to_owned();
     let direct = BTreeMap::from([(bob, vec![room_id!("!bob:old.example").to_owned()])]);
-    Plan { rooms, direct, holdings: sample_holdings() }
+    Plan { rooms, direct, pending: Vec::new(), holdings: sample_holdings() }
 }
 
 /// One thing of each kind, treated in each way.
@@ -165,7 +168,7 @@ pub(in crate::bot) fn sample_report() -> Report {
         row("!hand:old.example", "Tomatoes", Outcome::ByHand),
         row("!closed:old.example", "Committee", Outcome::NeedsModerator),
         row("!acl:old.example", "Fence", Outcome::Unreachable(Reason::ServerDenied)),
-        row("!skip:old.example", "Noise", Outcome::Skipped),
+        row("!skip:old.example", "Noise", Outcome::Skipped(Omission::Asked)),
         row("!late:old.example", "Winter", Outcome::NotTried),
     ];
     rooms[0].power_level = Some((100, StepResult::Done));
@@ -609,4 +612,47 @@ fn reports() {
 fn the_formatted_body_says_the_same_with_markup() {
     let migration = migration(Phase::AwaitingGo);
     assert_snapshot!(plan(&sample_plan(), &migration, Side::Old).html.replace("><", ">\n<"));
+}
+
+#[test]
+fn what_to_know_about_rooms_is_said_before_they_are_moved() {
+    let mut plan = sample_plan();
+    let notes = [
+        Note::EarlierHidden,
+        Note::Bridged { with: "IRC".to_owned() },
+        Note::AliasOnOldServer { alias: owned_room_alias_id!("#tomatoes:old.example") },
+        Note::Quiet {
+            since: MilliSecondsSinceUnixEpoch(1_600_000_000_000_u64.try_into().unwrap()),
+        },
+    ];
+    for (planned, note) in plan.rooms.iter_mut().skip(2).zip(notes) {
+        planned.notes.push(note);
+    }
+    let successor = owned_room_id!("!newer:old.example");
+    for (name, omission) in [
+        ("Nobody", Omission::Empty),
+        ("Server", Omission::ServerNotices),
+        ("Tern", Omission::ChatWithBot),
+        ("Version 1", Omission::Upgraded { successor }),
+    ] {
+        plan.rooms.push(planned("!left:old.example", name, Route::Skipped(omission)));
+    }
+    let through = Entry::Through { room: owned_room_id!("!space:old.example"), or_invite: true };
+    plan.rooms.push(planned("!inner:old.example", "Compost", Route::Join(through)));
+    let version = Reason::VersionUnsupported(RoomVersionId::V12);
+    plan.rooms.push(planned("!new:old.example", "Modern", Route::Unreachable(version)));
+    plan.pending = vec![
+        Pending {
+            room: label("!waits:old.example", "Beekeepers"),
+            invited_by: Some(owned_user_id!("@bea:old.example")),
+        },
+        Pending { room: label("!knocked:old.example", "Hedge"), invited_by: None },
+    ];
+    let migration = migration(Phase::AwaitingGo);
+    let texts: Vec<_> = [super::plan(&plan, &migration, Side::Old)]
+        .into_iter()
+        .chain(rooms_list(&plan, None, Side::Old))
+        .map(|message| message.plain)
+        .collect();
+    insta::assert_snapshot!(texts.join("\n----\n"));
 }

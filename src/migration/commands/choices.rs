@@ -19,6 +19,7 @@ impl Migrations {
             if !is_planned {
                 return Err(Refusal::NoSuchRoom(room));
             }
+            migration.options.included.remove(&room);
             if !migration.options.named.remove(&room) {
                 migration.options.skipped.insert(room);
             }
@@ -40,7 +41,9 @@ impl Migrations {
     ) -> Result<Plan, Refusal> {
         self.choose(said, rooms, |migration, room, is_planned| {
             migration.options.skipped.remove(&room);
-            if !is_planned {
+            if is_planned {
+                migration.options.included.insert(room);
+            } else {
                 migration.options.named.insert(room);
             }
             Ok(())

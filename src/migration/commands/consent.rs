@@ -39,7 +39,7 @@ impl Migrations {
             phase: Phase::AwaitingConsent,
             options: Options::default(),
             started: now,
-            consent_expires: now + inner.consent_expires,
+            consent_expires: now + inner.settings.consent_expires,
             went: None,
             ended: None,
         };

@@ -2,32 +2,23 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
 };
 
-use ruma::{
-    Int, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
-    events::{
-        StateEventType,
-        room::{
-            join_rules::JoinRule,
-            member::MembershipState,
-            power_levels::{RoomPowerLevels, UserPowerLevel},
-        },
-    },
-};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId, RoomId, UserId};
 
-use super::{AfterJoin, Plan, PlannedRoom, Reason, RoomLabel, Route};
+use super::{
+    AfterJoin, Entry, Omission, Pending, Plan, PlannedRoom, RoomLabel, Route,
+    after::{SERVER_NOTICE, after_join},
+    notes::notes,
+    route,
+    via::via,
+};
 use crate::migration::{
     holdings::{self, Comparison, Copies, PlannedHolding, Trio},
-    survey::{Survey, SurveyedRoom},
+    survey::{Successor, Survey, SurveyedRoom},
 };
-
-/// How many servers to name for a join. More make the request longer, not the join surer.
-const VIA_SERVERS: usize = 4;
-
-/// The power that clients call administrator, and that a creator gives at the least.
-const ADMINISTRATOR: i64 = 100;
 
 /// What a plan is made from, besides the options that are [applied](Plan::with) to it.
 #[derive(Debug)]
@@ -42,6 +33,10 @@ pub(crate) struct Accounts<'a> {
     pub(crate) old_survey: Option<&'a Survey>,
     /// What the new account sees; without access to it, what the old one sees of it.
     pub(crate) new_survey: &'a Survey,
+    /// When the surveys were made.
+    pub(crate) surveyed: MilliSecondsSinceUnixEpoch,
+    /// After how long without anything happening a room is called quiet.
+    pub(crate) quiet_after: Duration,
     /// Files that were copied before.
     pub(crate) copies: &'a Copies,
 }
@@ -74,38 +69,34 @@ pub(crate) fn plan_holdings(accounts: &Accounts<'_>, rooms: &[PlannedRoom]) -> V
     })
 }
 
-/// The plan for an account that can be read: every room it is in.
+/// The plan for an account that can be read: every room it is in, and what took a room's place.
 fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
-    let chats_with_bot: BTreeSet<&RoomId> = old
-        .joined()
-        .filter(|(room_id, room)| is_chat_with(accounts.bot, old, room_id, room))
-        .map(|(room_id, _)| room_id.as_ref())
-        .collect();
-    let direct = direct_chats(accounts, old, &chats_with_bot);
-    let mut people: BTreeMap<&RoomId, Vec<OwnedUserId>> = BTreeMap::new();
-    for (person, room_id) in direct.iter().flat_map(|(p, rooms)| rooms.iter().map(move |r| (p, r)))
-    {
-        people.entry(room_id).or_default().push(person.clone());
-    }
-    let mut joined: Vec<_> = old
-        .joined()
-        .filter(|(room_id, _)| !chats_with_bot.contains(room_id.as_ref() as &RoomId))
-        .collect();
-    // What matters most comes first, since limits may make the rest wait: spaces, then direct chats
-    // and favorites, then what was last active.
+    let direct = direct_chats(accounts, old);
+    let people = people_by_room(&direct);
+    let routes = route::routes(accounts, old);
+    let depths = depths(old);
+    let mut joined: Vec<_> = old.joined().collect();
     joined.sort_by_key(|(room_id, room)| {
-        let dear = people.contains_key(room_id.as_ref() as &RoomId)
-            || room.tags.contains_key("m.favourite");
-        (!room.space, !dear, Reverse(room.last_active), (*room_id).clone())
+        let room_id: &RoomId = room_id;
+        let dear = people.contains_key(room_id) || room.tags.contains_key("m.favourite");
+        // What matters most comes first, since limits may make the rest wait: spaces, outer ones
+        // before inner ones, then direct chats and favorites, then what was last active.
+        let depth = if room.space { depths.get(room_id).copied().unwrap_or(0) } else { 0 };
+        (!room.space, depth, !dear, Reverse(room.last_active), room_id)
     });
-    let rooms = joined
+    let mut rooms: Vec<_> = joined
         .into_iter()
         .map(|(room_id, room)| {
-            let direct_with = people.remove(room_id.as_ref() as &RoomId).unwrap_or_default();
-            plan_room(accounts, room_id, room, direct_with)
+            let direct_with = people.get::<RoomId>(room_id).cloned().unwrap_or_default();
+            let route = routes.get(room_id).cloned().unwrap_or(Route::NeedsModerator);
+            plan_room(accounts, old, room_id, room, direct_with, route)
         })
         .collect();
-    Plan { rooms, direct, holdings: Vec::new() }
+    rooms.extend(old.successors.iter().filter_map(|(room_id, successor)| {
+        let route = routes.get(room_id).cloned()?;
+        Some(plan_successor(accounts, room_id, successor, route))
+    }));
+    Plan { rooms, direct, pending: pending(old), holdings: Vec::new() }
 }
 
 /// The plan for an account that said `login none`: where it invited the new account by hand.
@@ -117,37 +108,187 @@ fn plan_from_invitations(accounts: &Accounts<'_>) -> Plan {
         .filter(|(_, room)| room.invited_by.as_deref() == Some(accounts.old))
         .map(|(room_id, room)| PlannedRoom {
             room: label(room_id, room, Vec::new()),
-            route: Route::Join { invited: true },
+            route: Route::Join(Entry::Invited),
+            omission: None,
             after: AfterJoin::default(),
+            notes: Vec::new(),
             via: vec![accounts.old.server_name().to_owned()],
         })
         .collect();
-    Plan { rooms, direct: BTreeMap::new(), holdings: Vec::new() }
+    Plan { rooms, ..Plan::default() }
 }
 
-/// The old account's direct chats by person, in rooms that it is still in, but for those with one
-/// of the three accounts that take part.
-fn direct_chats(
-    accounts: &Accounts<'_>,
-    old: &Survey,
-    chats_with_bot: &BTreeSet<&RoomId>,
-) -> BTreeMap<OwnedUserId, Vec<OwnedRoomId>> {
-    let taking_part = [accounts.old, accounts.new, accounts.bot];
-    old.direct
+/// Invitations and knocks of the old account that were not answered.
+fn pending(old: &Survey) -> Vec<Pending> {
+    use ruma::events::room::member::MembershipState::{Invite, Knock};
+    old.rooms
         .iter()
-        .filter(|(person, _)| !taking_part.contains(&person.as_ref()))
-        .filter_map(|(person, rooms)| {
-            let rooms: Vec<_> = rooms
-                .iter()
-                .filter(|room_id| {
-                    old.rooms.get(*room_id).is_some_and(|r| r.membership == MembershipState::Join)
-                        && !chats_with_bot.contains(room_id.as_ref() as &RoomId)
-                })
-                .cloned()
-                .collect();
-            (!rooms.is_empty()).then(|| (person.clone(), rooms))
+        .filter(|(_, room)| matches!(room.membership, Invite | Knock))
+        .map(|(room_id, room)| Pending {
+            room: label(room_id, room, Vec::new()),
+            invited_by: room.invited_by.clone(),
         })
         .collect()
+}
+
+/// The old account's direct chats by person, in rooms that it is still in: those that `m.direct`
+/// lists, and those that only began as such. Notes to self are one with itself, and become one of
+/// the new account with itself. Chats with the bot, and of the two accounts with each other, are
+/// none.
+fn direct_chats(accounts: &Accounts<'_>, old: &Survey) -> BTreeMap<OwnedUserId, Vec<OwnedRoomId>> {
+    let mut direct: BTreeMap<OwnedUserId, Vec<OwnedRoomId>> = BTreeMap::new();
+    let mut marked = BTreeSet::new();
+    for (person, rooms) in &old.direct {
+        let rooms = rooms.iter().filter(|room_id| old.is_in(room_id));
+        let person = if person == accounts.old { accounts.new } else { person };
+        for room_id in rooms {
+            marked.insert(room_id);
+            direct.entry(person.to_owned()).or_default().push(room_id.clone());
+        }
+    }
+    for (room_id, room) in old.joined().filter(|(room_id, _)| !marked.contains(room_id)) {
+        if let (true, [person], Some(2)) =
+            (room.begun_as_direct && !room.space, &*room.heroes, room.member_count)
+        {
+            direct.entry(person.clone()).or_default().push(room_id.clone());
+        }
+    }
+    direct.remove(accounts.bot);
+    if let Some(own) = direct.get_mut(accounts.new) {
+        own.retain(|room_id| is_note_to_self(accounts, old, room_id));
+    }
+    direct.retain(|_, rooms| !rooms.is_empty());
+    direct
+}
+
+/// Whether the old account marked a room as a direct chat with itself.
+fn is_note_to_self(accounts: &Accounts<'_>, old: &Survey, room_id: &RoomId) -> bool {
+    old.direct.get(accounts.old).is_some_and(|rooms| rooms.iter().any(|id| id == room_id))
+}
+
+fn people_by_room(
+    direct: &BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
+) -> HashMap<OwnedRoomId, Vec<OwnedUserId>> {
+    let mut people: HashMap<OwnedRoomId, Vec<OwnedUserId>> = HashMap::new();
+    for (person, rooms) in direct {
+        for room_id in rooms {
+            people.entry(room_id.clone()).or_default().push(person.clone());
+        }
+    }
+    people
+}
+
+/// How many spaces each space lies in, one in the other. Spaces that lie in each other count from
+/// wherever that is noticed.
+fn depths(old: &Survey) -> HashMap<&RoomId, usize> {
+    let spaces: Vec<(&RoomId, &SurveyedRoom)> = old
+        .joined()
+        .filter(|(_, room)| room.space)
+        .map(|(room_id, room)| (&**room_id, room))
+        .collect();
+    let mut depths: HashMap<&RoomId, usize> = spaces.iter().map(|(id, _)| (*id, 0)).collect();
+    for _ in 0..spaces.len() {
+        let mut changed = false;
+        for (room_id, space) in &spaces {
+            let inner = depths.get(room_id).copied().unwrap_or(0) + 1;
+            for child in &space.children {
+                if let Some(depth) = depths.get_mut(&**child)
+                    && *depth < inner
+                    && inner < spaces.len()
+                {
+                    *depth = inner;
+                    changed = true;
+                }
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    depths
+}
+
+fn plan_room(
+    accounts: &Accounts<'_>,
+    old: &Survey,
+    room_id: &RoomId,
+    room: &SurveyedRoom,
+    direct_with: Vec<OwnedUserId>,
+    route: Route,
+) -> PlannedRoom {
+    let gets_in = route.gets_in();
+    let seen_by_new = accounts.new_survey.rooms.get(room_id);
+    PlannedRoom {
+        after: if gets_in { after_join(accounts, room, seen_by_new) } else { AfterJoin::default() },
+        notes: if gets_in { notes(accounts, room, &route) } else { Vec::new() },
+        omission: omission(accounts, old, room_id, room),
+        room: label(room_id, room, direct_with),
+        route,
+        via: via(accounts.old.server_name(), room),
+    }
+}
+
+fn plan_successor(
+    accounts: &Accounts<'_>,
+    room_id: &RoomId,
+    successor: &Successor,
+    route: Route,
+) -> PlannedRoom {
+    PlannedRoom {
+        room: RoomLabel {
+            id: room_id.to_owned().into(),
+            name: successor.name.clone(),
+            alias: successor.alias.clone(),
+            direct_with: Vec::new(),
+            space: successor.space,
+            encrypted: successor.encrypted,
+        },
+        route,
+        omission: None,
+        after: AfterJoin::default(),
+        notes: Vec::new(),
+        via: vec![accounts.old.server_name().to_owned()],
+    }
+}
+
+/// Why a room is left out unless the person asks for it.
+fn omission(
+    accounts: &Accounts<'_>,
+    old: &Survey,
+    room_id: &RoomId,
+    room: &SurveyedRoom,
+) -> Option<Omission> {
+    if is_chat_with(accounts.bot, old, room_id, room) {
+        return Some(Omission::ChatWithBot);
+    }
+    if room.tags.contains_key(SERVER_NOTICE) {
+        return Some(Omission::ServerNotices);
+    }
+    if let Some(successor) = newest_successor(old, room_id, room) {
+        return Some(Omission::Upgraded { successor });
+    }
+    // A space that somebody has for themselves is how they keep their rooms in order.
+    let is_empty =
+        room.member_count == Some(1) && !room.space && !is_note_to_self(accounts, old, room_id);
+    is_empty.then_some(Omission::Empty)
+}
+
+/// The last in a row of upgrades that the old account is in, or that can be reached. Rooms that
+/// were upgraded in a circle have none.
+fn newest_successor(old: &Survey, room_id: &RoomId, room: &SurveyedRoom) -> Option<OwnedRoomId> {
+    let mut row = vec![room_id.to_owned()];
+    let mut next = room.successor.clone();
+    while let Some(successor) = next {
+        if row.contains(&successor) {
+            return None;
+        }
+        if !old.is_in(&successor) && !old.successors.contains_key(&successor) {
+            break;
+        }
+        next = old.rooms.get(&successor).and_then(|room| room.successor.clone());
+        row.push(successor);
+    }
+    row.pop().filter(|newest| newest != room_id)
 }
 
 /// Whether the room is the account's own chat with `bot`: nobody else is in it.
@@ -156,135 +297,6 @@ fn is_chat_with(bot: &UserId, survey: &Survey, room_id: &RoomId, room: &Surveyed
         || room.heroes.iter().any(|hero| hero == bot)
         || survey.direct.get(bot).is_some_and(|rooms| rooms.iter().any(|id| id == room_id));
     has_bot && room.member_count.is_none_or(|count| count <= 2)
-}
-
-fn plan_room(
-    accounts: &Accounts<'_>,
-    room_id: &RoomId,
-    room: &SurveyedRoom,
-    direct_with: Vec<OwnedUserId>,
-) -> PlannedRoom {
-    let seen_by_new = accounts.new_survey.rooms.get(room_id);
-    let route = route(accounts, room, seen_by_new);
-    let after = match route {
-        Route::Unreachable(_) | Route::NeedsModerator | Route::Skipped => AfterJoin::default(),
-        Route::AlreadyThere | Route::Join { .. } | Route::InviteAndJoin => {
-            after_join(accounts, room, seen_by_new)
-        }
-    };
-    PlannedRoom {
-        room: label(room_id, room, direct_with),
-        route,
-        after,
-        via: via(accounts.old.server_name(), room),
-    }
-}
-
-fn route(
-    accounts: &Accounts<'_>,
-    room: &SurveyedRoom,
-    seen_by_new: Option<&SurveyedRoom>,
-) -> Route {
-    match seen_by_new.map(|room| &room.membership) {
-        Some(MembershipState::Join) => return Route::AlreadyThere,
-        Some(MembershipState::Ban) => return Route::Unreachable(Reason::Banned),
-        _ => {}
-    }
-    let new_server = accounts.new.server_name();
-    if !room.federated && new_server != accounts.old.server_name() {
-        return Route::Unreachable(Reason::NotFederated);
-    }
-    // The homeserver would accept an invitation, and then refuse the join.
-    if room.server_acl.as_ref().is_some_and(|acl| !acl.is_allowed(new_server)) {
-        return Route::Unreachable(Reason::ServerDenied);
-    }
-    if seen_by_new.is_some_and(|room| room.membership == MembershipState::Invite) {
-        Route::Join { invited: true }
-    } else if room.join_rule == JoinRule::Public {
-        Route::Join { invited: false }
-    } else if room.power_levels.user_can_invite(accounts.old) {
-        Route::InviteAndJoin
-    } else {
-        Route::NeedsModerator
-    }
-}
-
-fn after_join(
-    accounts: &Accounts<'_>,
-    room: &SurveyedRoom,
-    seen_by_new: Option<&SurveyedRoom>,
-) -> AfterJoin {
-    let wanted = wanted_power(&room.power_levels, accounts.old, accounts.new);
-    let may_raise = room.power_levels.user_can_change_user_power_level(accounts.old, accounts.new);
-    // The new account's own tags win: only a room that it has not tagged gets the old one's.
-    let tagged = seen_by_new.is_some_and(|room| !room.tags.is_empty());
-    AfterJoin {
-        power_level: wanted.filter(|_| may_raise),
-        power_out_of_reach: wanted.filter(|_| !may_raise),
-        creator_stays: room.privileged_creators.contains(accounts.old)
-            && !room.privileged_creators.contains(accounts.new),
-        tags: if tagged { BTreeMap::new() } else { room.tags.clone() },
-    }
-}
-
-/// The power level that would bring `new` to the level of `old`, if `new` is below it.
-///
-/// Creators of a room of version 12 are above all numbers and cannot hand that on; the new account
-/// then gets what is enough for everything that numbers decide.
-fn wanted_power(power_levels: &RoomPowerLevels, old: &UserId, new: &UserId) -> Option<i64> {
-    let wanted = match power_levels.for_user(old) {
-        UserPowerLevel::Int(level) => i64::from(level),
-        _ => i64::from(highest_named(power_levels)).max(ADMINISTRATOR),
-    };
-    match power_levels.for_user(new) {
-        UserPowerLevel::Int(level) if i64::from(level) < wanted => Some(wanted),
-        _ => None,
-    }
-}
-
-/// The highest power level that anybody has or anything needs in a room.
-fn highest_named(power_levels: &RoomPowerLevels) -> Int {
-    let actions = [
-        power_levels.ban,
-        power_levels.invite,
-        power_levels.kick,
-        power_levels.redact,
-        power_levels.events_default,
-        power_levels.state_default,
-        power_levels.users_default,
-        power_levels.notifications.room,
-        // Upgrading such a room needs more than anything else, even where nothing says so.
-        power_levels.for_state(StateEventType::RoomTombstone),
-    ];
-    actions
-        .into_iter()
-        .chain(power_levels.events.values().copied())
-        .chain(power_levels.users.values().copied())
-        .max()
-        .unwrap_or_default()
-}
-
-/// Servers to join through: the old account's own, which is certainly there, and those of others
-/// with the most power or otherwise known to be members, for when that one is gone.
-fn via(old_server: &ServerName, room: &SurveyedRoom) -> Vec<OwnedServerName> {
-    let mut powerful: Vec<_> = room.power_levels.users.iter().collect();
-    powerful.sort_by_key(|(user_id, level)| (Reverse(**level), (*user_id).clone()));
-    let known = powerful
-        .into_iter()
-        .map(|(user_id, _)| user_id.server_name())
-        .chain(room.alias.iter().map(|alias| alias.server_name()))
-        .chain(room.heroes.iter().map(|hero| hero.server_name()))
-        .chain(room.members.keys().map(|member| member.server_name()));
-    let mut servers = vec![old_server.to_owned()];
-    for server in known {
-        if servers.len() == VIA_SERVERS {
-            break;
-        }
-        if !servers.iter().any(|known| known == server) {
-            servers.push(server.to_owned());
-        }
-    }
-    servers
 }
 
 fn label(room_id: &RoomId, room: &SurveyedRoom, direct_with: Vec<OwnedUserId>) -> RoomLabel {

@@ -1,15 +1,25 @@
 //! What to do for each room: a pure function of two surveys and the options.
 
+mod after;
 mod make;
+mod notes;
+mod route;
 #[cfg(test)]
 mod tests;
+mod via;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName,
+    OwnedUserId, RoomOrAliasId, RoomVersionId,
+};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::make::{Accounts, make, plan_holdings};
+pub(crate) use self::{
+    make::{Accounts, make, plan_holdings},
+    via::knows_no_other_server,
+};
 use super::{HoldingKind, Options, PlannedHolding, Treatment};
 
 /// What a migration would do, room by room, in the order in which it is done.
@@ -22,6 +32,19 @@ pub struct Plan {
     /// What else the old account holds that the new one does not have in the same way.
     #[serde(default)]
     pub holdings: Vec<PlannedHolding>,
+    /// Invitations and knocks of the old account that nobody has answered. Only who is in such a
+    /// room can bring the new account there.
+    #[serde(default)]
+    pub pending: Vec<Pending>,
+}
+
+/// A room that the old account is not in yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Which room.
+    pub room: RoomLabel,
+    /// Who invited the old account; nobody when it knocked.
+    pub invited_by: Option<OwnedUserId>,
 }
 
 impl Plan {
@@ -34,19 +57,19 @@ impl Plan {
     /// `include` named, which the new account tries to join.
     pub(crate) fn with(mut self, options: &Options) -> Self {
         for room in &mut self.rooms {
-            let skipped = options.skipped.contains(&room.room.id);
-            if skipped && room.route != Route::AlreadyThere {
-                room.route = Route::Skipped;
+            if room.route == Route::AlreadyThere {
+                continue;
+            }
+            if options.skipped.contains(&room.room.id) {
+                room.route = Route::Skipped(Omission::Asked);
+            } else if let Some(omission) = &room.omission
+                && !(omission.can_be_included() && options.included.contains(&room.room.id))
+            {
+                room.route = Route::Skipped(omission.clone());
             }
         }
-        let skips = |kind| options.skipped_holdings.contains(&kind);
-        if skips(HoldingKind::DirectChats) {
-            self.direct.clear();
-        }
-        if skips(HoldingKind::Tags) {
-            self.rooms.iter_mut().for_each(|room| room.after.tags.clear());
-        }
-        self.holdings.iter_mut().for_each(|planned| planned.choose(options));
+        self.go_around_skipped();
+        self.choose_holdings(options);
         for id in &options.named {
             if self.rooms.iter().all(|room| room.room.id != *id) {
                 self.rooms.push(PlannedRoom::named(id));
@@ -55,9 +78,57 @@ impl Plan {
         self
     }
 
+    /// Applies to what else is copied what the person chose. What belongs to a room goes where the
+    /// new account goes.
+    fn choose_holdings(&mut self, options: &Options) {
+        let skips = |kind| options.skipped_holdings.contains(&kind);
+        if skips(HoldingKind::DirectChats) {
+            self.direct.clear();
+        }
+        if skips(HoldingKind::Tags) {
+            self.rooms.iter_mut().for_each(|room| room.after.tags.clear());
+        }
+        let entered: BTreeSet<&str> = self
+            .rooms
+            .iter()
+            .filter(|room| room.route.gets_in())
+            .map(|room| room.room.id.as_str())
+            .collect();
+        self.holdings.retain(|planned| {
+            planned.holding.room_id().is_none_or(|room_id| entered.contains(room_id.as_str()))
+        });
+        self.holdings.iter_mut().for_each(|planned| planned.choose(options));
+    }
+
     /// The holdings that are treated in this way, in order.
     pub fn with_treatment(&self, treatment: Treatment) -> impl Iterator<Item = &PlannedHolding> {
         self.holdings.iter().filter(move |planned| planned.treatment == treatment)
+    }
+
+    /// Finds another way into rooms whose way in leads through a room that is left out.
+    fn go_around_skipped(&mut self) {
+        loop {
+            let left_out: BTreeSet<OwnedRoomOrAliasId> = self
+                .rooms
+                .iter()
+                .filter(|room| matches!(room.route, Route::Skipped(_) | Route::NeedsModerator))
+                .map(|room| room.room.id.clone())
+                .collect();
+            let mut changed = false;
+            for planned in &mut self.rooms {
+                if let Route::Join(Entry::Through { room, or_invite }) = &planned.route
+                    && left_out.contains(<&RoomOrAliasId>::from(&**room))
+                {
+                    let invite = *or_invite;
+                    planned.route =
+                        if invite { Route::InviteAndJoin } else { Route::NeedsModerator };
+                    changed = true;
+                }
+            }
+            if !changed {
+                return;
+            }
+        }
     }
 
     /// How many rooms have each route.
@@ -76,8 +147,14 @@ pub struct PlannedRoom {
     pub room: RoomLabel,
     /// How the new account gets in.
     pub route: Route,
+    /// Why it is left out unless the person asks for it.
+    #[serde(default)]
+    pub omission: Option<Omission>,
     /// What is done once it is in.
     pub after: AfterJoin,
+    /// What the person should know about it.
+    #[serde(default)]
+    pub notes: Vec<Note>,
     /// Servers to join through.
     pub via: Vec<OwnedServerName>,
 }
@@ -94,8 +171,10 @@ impl PlannedRoom {
                 space: false,
                 encrypted: false,
             },
-            route: Route::Join { invited: false },
+            route: Route::Join(Entry::Public),
+            omission: None,
             after: AfterJoin::default(),
+            notes: Vec::new(),
             via: id.server_name().map(ToOwned::to_owned).into_iter().collect(),
         }
     }
@@ -125,31 +204,101 @@ pub struct RoomLabel {
 pub enum Route {
     /// The new account is already a member.
     AlreadyThere,
-    /// The new account joins by itself: the room is public, or it is already invited.
-    Join {
-        /// Whether it is invited already.
-        invited: bool,
-    },
+    /// The new account joins by itself.
+    Join(Entry),
     /// The old account invites the new account, which then joins.
     InviteAndJoin,
     /// Only a moderator of the room can let the new account in.
     NeedsModerator,
     /// The new account cannot get in.
     Unreachable(Reason),
-    /// Taken out of the plan by the person.
-    Skipped,
+    /// Left out of the plan.
+    Skipped(Omission),
+}
+
+/// Why the new account can join by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// Everybody can.
+    Public,
+    /// It is invited already.
+    Invited,
+    /// Members of another room can, which the new account is in, or will be in by this plan
+    /// ([restricted rooms](https://spec.matrix.org/v1.16/client-server-api/#restricted-rooms)).
+    Through {
+        /// That other room, most often a space.
+        room: OwnedRoomId,
+        /// Whether the old account may invite, for when that other room does not let in after all.
+        or_invite: bool,
+    },
+}
+
+/// Why a room is left out of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Omission {
+    /// The person said `skip`.
+    Asked,
+    /// Nobody else is in it any more.
+    Empty,
+    /// The old account's homeserver writes its notices there.
+    ServerNotices,
+    /// It is the old account's direct chat with the bot.
+    ChatWithBot,
+    /// Another room took its place, and that one is in the plan.
+    Upgraded {
+        /// The other room.
+        successor: OwnedRoomId,
+    },
+}
+
+impl Omission {
+    /// Whether the person may put the room back in. An invitation into their chat with the bot
+    /// would end that chat.
+    pub fn can_be_included(&self) -> bool {
+        *self != Self::ChatWithBot
+    }
+}
+
+/// Something to know about a room before it is moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Note {
+    /// The new account will not see what was said before it is invited or joins.
+    EarlierHidden,
+    /// A bridge connects the room with another network and knows the old account there.
+    Bridged {
+        /// The other network.
+        with: String,
+    },
+    /// The old account runs the room, and its address may end with the old account's server.
+    AliasOnOldServer {
+        /// The address.
+        alias: OwnedRoomAliasId,
+    },
+    /// Nothing happened there for long.
+    Quiet {
+        /// When something last did.
+        since: MilliSecondsSinceUnixEpoch,
+    },
 }
 
 impl Route {
+    /// Whether the new account gets in, or is in already.
+    pub(crate) fn gets_in(&self) -> bool {
+        matches!(self, Self::AlreadyThere | Self::Join(_) | Self::InviteAndJoin)
+    }
+
     /// The route without its particulars.
     pub fn kind(&self) -> RouteKind {
         match self {
             Self::AlreadyThere => RouteKind::AlreadyThere,
-            Self::Join { .. } => RouteKind::Join,
+            Self::Join(_) => RouteKind::Join,
             Self::InviteAndJoin => RouteKind::InviteAndJoin,
             Self::NeedsModerator => RouteKind::NeedsModerator,
             Self::Unreachable(_) => RouteKind::Unreachable,
-            Self::Skipped => RouteKind::Skipped,
+            Self::Skipped(_) => RouteKind::Skipped,
         }
     }
 }
@@ -182,8 +331,8 @@ pub enum Reason {
     NotFederated,
     /// The room's server ACL denies the new account's server.
     ServerDenied,
-    /// The room is closed, and the bot has no access to the old account, which could invite.
-    NoAccessToOld,
+    /// The new account's homeserver does not support the room's version.
+    VersionUnsupported(RoomVersionId),
 }
 
 /// What is done in a room once the new account is in it.

@@ -1,18 +1,26 @@
 //! Plans for a table of survey pairs. The surveys are read from answers of `/sync`, so that these
 //! tests need no homeserver.
 
+use std::time::Duration;
+
 use ruma::{
-    UserId,
+    MilliSecondsSinceUnixEpoch, UserId,
     api::{IncomingResponse, client::sync::sync_events::v3},
     user_id,
 };
 use serde_json::{Value, json};
 
 use super::{Accounts, Plan, PlannedRoom, make};
-use crate::migration::{Options, holdings::Copies, survey::Survey};
+use crate::migration::{
+    Options,
+    holdings::Copies,
+    survey::{Successor, Survey},
+};
 
 const OLD: &str = "@old:a.example";
 const NEW: &str = "@new:b.example";
+/// When the surveys were made, in milliseconds.
+const NOW: u32 = 1_000_000;
 
 /// What `/sync` says of one joined room.
 struct Room {
@@ -26,8 +34,15 @@ struct Room {
 
 impl Room {
     fn new(id: &'static str) -> Self {
-        Self { id, state: vec![], tags: json!({}), last_active: 0, members: 5, heroes: vec![] }
-            .created("10", "@creator:c.example", json!({}))
+        Self {
+            id,
+            state: vec![],
+            tags: json!({}),
+            last_active: u64::from(NOW),
+            members: 5,
+            heroes: vec![],
+        }
+        .created("10", "@creator:c.example", json!({}))
     }
 
     fn state(mut self, event_type: &str, state_key: &str, content: Value) -> Self {
@@ -71,8 +86,14 @@ impl Room {
         self
     }
 
+    /// Something happened not long ago; the higher the number, the later.
     fn active(mut self, at: u64) -> Self {
-        self.last_active = at;
+        self.last_active = u64::from(NOW) - 1_000 + at;
+        self
+    }
+
+    fn quiet(mut self) -> Self {
+        self.last_active = 1;
         self
     }
 
@@ -128,6 +149,8 @@ fn plan(old: &Survey, new: &Survey) -> Plan {
         bot: user_id!("@tern:a.example"),
         old_survey: Some(old),
         new_survey: new,
+        surveyed: MilliSecondsSinceUnixEpoch(NOW.into()),
+        quiet_after: Duration::from_secs(500),
         copies: &Copies::new(),
     })
 }
@@ -145,6 +168,8 @@ fn lines(plan: &Plan) -> String {
         parts.extend(after.power_level.map(|level| format!("power {level}")));
         parts.extend(after.power_out_of_reach.map(|level| format!("power out of reach {level}")));
         parts.extend(after.creator_stays.then(|| "creator stays".to_owned()));
+        parts.extend(room.omission.iter().map(|omission| format!("omitted: {omission:?}")));
+        parts.extend(room.notes.iter().map(|note| format!("{note:?}")));
         parts.extend(after.tags.iter().map(|(tag, order)| format!("{tag} {order:?}")));
         parts.join(", ")
     };
@@ -181,7 +206,7 @@ fn each_room_gets_the_route_that_its_rules_and_powers_leave_open() {
         ),
     ];
     insta::assert_snapshot!(lines(&plan_of(&rooms)), @"
-    !01-public:c.example Join { invited: false }
+    !01-public:c.example Join(Public)
     !02-private-may-invite:c.example InviteAndJoin, power 50
     !03-private-may-not-invite:c.example NeedsModerator
     !04-no-power-levels-event:c.example InviteAndJoin
@@ -218,7 +243,7 @@ fn where_the_new_account_stands_already_decides_before_anything_else() {
     }));
     insta::assert_snapshot!(lines(&plan(&old_survey(&rooms, &json!({})), &new)), @"
     !1-joined:c.example AlreadyThere, power 100
-    !2-invited:c.example Join { invited: true }, power 100
+    !2-invited:c.example Join(Invited), power 100
     !3-banned:c.example Unreachable(Banned)
     !4-left:c.example InviteAndJoin, power 100
     ");
@@ -274,11 +299,11 @@ fn spaces_come_first_then_what_is_dear_then_what_was_last_active() {
     let direct = json!({ "@bob:c.example": ["!direct:c.example", "!long-gone:c.example"] });
     let plan = plan(&old_survey(&rooms, &direct), &new_survey(&json!({})));
     insta::assert_snapshot!(lines(&plan), @"
-    !space:c.example Join { invited: false }
-    !direct:c.example Join { invited: false }
-    !favorite:c.example Join { invited: false }, m.favourite Some(0.5)
-    !lively:c.example Join { invited: false }
-    !quiet:c.example Join { invited: false }
+    !space:c.example Join(Public)
+    !direct:c.example Join(Public)
+    !favorite:c.example Join(Public), m.favourite Some(0.5)
+    !lively:c.example Join(Public)
+    !quiet:c.example Join(Public)
     ");
     insta::assert_json_snapshot!(plan.direct, @r#"
     {
@@ -301,6 +326,7 @@ fn a_chat_with_the_bot_is_left_alone_and_nobody_who_takes_part_becomes_a_direct_
     let plan = plan(&old_survey(&rooms, &direct), &new_survey(&json!({})));
     insta::assert_snapshot!(lines(&plan), @"
     !club-with-bot:a.example InviteAndJoin
+    !with-bot:a.example InviteAndJoin, omitted: ChatWithBot
     !with-new:a.example InviteAndJoin
     ");
     assert!(plan.direct.is_empty());
@@ -349,9 +375,11 @@ fn without_access_to_the_old_account_its_own_invitations_are_the_plan() {
         bot: user_id!("@tern:a.example"),
         old_survey: None,
         new_survey: &new,
+        surveyed: MilliSecondsSinceUnixEpoch(NOW.into()),
+        quiet_after: Duration::from_secs(500),
         copies: &Copies::new(),
     });
-    insta::assert_snapshot!(lines(&plan), @"!by-old:a.example Join { invited: true }");
+    insta::assert_snapshot!(lines(&plan), @"!by-old:a.example Join(Invited)");
     assert_eq!(plan.rooms[0].room.name.as_deref(), Some("Club"));
 }
 
@@ -363,14 +391,15 @@ fn choices_take_rooms_out_and_add_rooms_that_no_survey_showed() {
     ]);
     let options = Options {
         skipped: [ruma::room_id!("!skipped:c.example").to_owned().into()].into(),
+        included: Default::default(),
         named: [ruma::room_alias_id!("#extra:d.example").to_owned().into()].into(),
         ..Options::default()
     };
     let plan = plan.with(&options);
     insta::assert_snapshot!(lines(&plan), @"
-    !kept:c.example Join { invited: false }
-    !skipped:c.example Skipped
-    #extra:d.example Join { invited: false }
+    !kept:c.example Join(Public)
+    !skipped:c.example Skipped(Asked)
+    #extra:d.example Join(Public)
     ");
     assert!(plan.rooms[2].via.iter().any(|server| server == "d.example"));
 }
@@ -381,7 +410,261 @@ fn rooms_are_joined_through_servers_other_than_the_old_accounts_too() {
         "@admin:d.example": 100, "@moderator:e.example": 50, OLD: 10,
     } }));
     let plan = plan_of(&[room]);
-    assert_eq!(plan.rooms[0].via, ["a.example", "d.example", "e.example"]);
+    assert_eq!(plan.rooms[0].via, ["d.example", "e.example", "a.example"]);
+}
+
+/// A rule that lets members of `space` in.
+fn restricted(join_rule: &str, space: &str) -> Value {
+    json!({ "join_rule": join_rule, "allow": [{ "type": "m.room_membership", "room_id": space }] })
+}
+
+impl Room {
+    fn space(self, children: &[&str]) -> Self {
+        let space = self.created("10", "@creator:c.example", json!({ "type": "m.space" }));
+        children.iter().fold(space, |space, child| {
+            space.state("m.space.child", child, json!({ "via": ["c.example"] }))
+        })
+    }
+
+    fn joined_by(self, join_rule: Value) -> Self {
+        self.state("m.room.join_rules", "", join_rule)
+    }
+
+    fn closed(self) -> Self {
+        self.power(json!({ "users": { OLD: 0 }, "invite": 50 }))
+    }
+}
+
+#[test]
+fn restricted_rooms_are_joined_through_what_the_new_account_is_or_will_be_in() {
+    let rooms = [
+        Room::new("!1-space:c.example").space(&[]).public(),
+        Room::new("!2-through:c.example")
+            .closed()
+            .joined_by(restricted("restricted", "!1-space:c.example")),
+        Room::new("!3-through-that:c.example")
+            .closed()
+            .joined_by(restricted("knock_restricted", "!2-through:c.example")),
+        Room::new("!4-or-invited:c.example")
+            .joined_by(restricted("restricted", "!1-space:c.example")),
+        Room::new("!5-through-unknown:c.example")
+            .closed()
+            .joined_by(restricted("restricted", "!unknown:c.example")),
+        Room::new("!6-invited-space:c.example").space(&[]),
+        Room::new("!7-through-invited:c.example")
+            .closed()
+            .joined_by(restricted("restricted", "!6-invited-space:c.example")),
+        Room::new("!8-through-own:c.example")
+            .closed()
+            .joined_by(restricted("restricted", "!own:b.example")),
+    ];
+    let new = new_survey(&json!({ "join": { "!own:b.example": {} } }));
+    insta::assert_snapshot!(lines(&plan(&old_survey(&rooms, &json!({})), &new)));
+}
+
+#[test]
+fn who_leaves_a_space_out_gets_into_its_rooms_another_way_or_not_at_all() {
+    let rooms = [
+        Room::new("!1-space:c.example").space(&[]).public(),
+        Room::new("!2-closed:c.example")
+            .closed()
+            .joined_by(restricted("restricted", "!1-space:c.example")),
+        Room::new("!3-may-invite:c.example")
+            .joined_by(restricted("restricted", "!1-space:c.example")),
+    ];
+    let options = Options {
+        skipped: [ruma::room_id!("!1-space:c.example").to_owned().into()].into(),
+        ..Options::default()
+    };
+    insta::assert_snapshot!(lines(&plan_of(&rooms).with(&options)), @"
+    !1-space:c.example Skipped(Asked)
+    !2-closed:c.example NeedsModerator
+    !3-may-invite:c.example InviteAndJoin
+    ");
+}
+
+#[test]
+fn outer_spaces_come_before_inner_ones() {
+    let rooms = [
+        Room::new("!a-innermost:c.example").space(&["!c-outer:c.example"]).public(),
+        Room::new("!b-inner:c.example").space(&["!a-innermost:c.example"]).public(),
+        Room::new("!c-outer:c.example").space(&["!b-inner:c.example"]).public(),
+        Room::new("!d-apart:c.example").space(&[]).public(),
+    ];
+    // The first lies in the last in a circle; whatever the order, the plan is made.
+    assert_eq!(plan_of(&rooms).rooms.len(), 4);
+    let rooms = [
+        Room::new("!a-innermost:c.example").space(&[]).public(),
+        Room::new("!b-inner:c.example").space(&["!a-innermost:c.example"]).public(),
+        Room::new("!c-outer:c.example").space(&["!b-inner:c.example"]).public(),
+    ];
+    insta::assert_snapshot!(lines(&plan_of(&rooms)), @"
+    !c-outer:c.example Join(Public)
+    !b-inner:c.example Join(Public)
+    !a-innermost:c.example Join(Public)
+    ");
+}
+
+#[test]
+fn a_room_version_that_the_new_server_does_not_know_is_out_of_reach() {
+    let rooms = [
+        Room::new("!1-old:c.example").created("10", OLD, json!({})).public(),
+        Room::new("!2-new:c.example").created("12", OLD, json!({})).public(),
+    ];
+    let mut new = new_survey(&json!({}));
+    new.versions = Some([ruma::RoomVersionId::V10].into());
+    insta::assert_snapshot!(lines(&plan(&old_survey(&rooms, &json!({})), &new)));
+}
+
+#[test]
+fn an_upgraded_room_is_left_for_its_newest_successor_that_can_be_reached() {
+    let upgraded = |id, to: &str| {
+        Room::new(id).public().state("m.room.tombstone", "", json!({ "replacement_room": to }))
+    };
+    let rooms = [
+        upgraded("!1-first:c.example", "!2-second:c.example"),
+        upgraded("!2-second:c.example", "!3-third:c.example"),
+        Room::new("!3-third:c.example").public(),
+        upgraded("!4-to-public:c.example", "!public:c.example"),
+        upgraded("!5-to-nowhere:c.example", "!hidden:c.example"),
+        upgraded("!6-to-itself:c.example", "!6-to-itself:c.example"),
+    ];
+    let mut old = old_survey(&rooms, &json!({}));
+    old.successors.insert(
+        ruma::room_id!("!public:c.example").to_owned(),
+        Successor {
+            name: Some("Public".to_owned()),
+            alias: None,
+            space: false,
+            encrypted: false,
+            version: None,
+            public: true,
+            let_in_from: vec![],
+        },
+    );
+    insta::assert_snapshot!(lines(&plan(&old, &new_survey(&json!({})))));
+}
+
+#[test]
+fn empty_rooms_server_notices_and_the_chat_with_the_bot_are_left_out_until_asked_for() {
+    let mut empty = Room::new("!1-empty:a.example").public();
+    empty.members = 1;
+    let mut notes = Room::new("!2-notes-to-self:a.example").public();
+    notes.members = 1;
+    let rooms = [
+        empty,
+        notes,
+        Room::new("!3-server:a.example").public().tagged("m.server_notice", 0.0),
+        Room::new("!4-bot:a.example").public().of_two_with("@tern:a.example"),
+    ];
+    let direct = json!({ OLD: ["!2-notes-to-self:a.example"] });
+    let made = plan(&old_survey(&rooms, &direct), &new_survey(&json!({})));
+    assert_eq!(made.direct.keys().collect::<Vec<_>>(), [NEW], "notes to self stay such");
+    let all = made.rooms.iter().map(|room| room.room.id.clone());
+    let included = Options { included: all.collect(), ..Options::default() };
+    let texts = [lines(&made.clone().with(&Options::default())), lines(&made.with(&included))];
+    insta::assert_snapshot!(texts.join("\nincluded:\n"));
+}
+
+#[test]
+fn what_to_know_is_noted_with_each_room() {
+    let hidden = |visibility: &str| json!({ "history_visibility": visibility });
+    let room = |id| Room::new(id).public();
+    let rooms = [
+        room("!1-shared:c.example").state("m.room.history_visibility", "", hidden("shared")),
+        room("!2-world:c.example").state("m.room.history_visibility", "", hidden("world_readable")),
+        room("!3-invited:c.example").state("m.room.history_visibility", "", hidden("invited")),
+        room("!4-joined:c.example").state("m.room.history_visibility", "", hidden("joined")),
+        room("!5-bridged:c.example").state(
+            "uk.half-shot.bridge",
+            "irc",
+            json!({ "protocol": { "id": "irc", "displayname": "IRC" } }),
+        ),
+        room("!6-alias:c.example").power(json!({ "users": { OLD: 100 } })).state(
+            "m.room.canonical_alias",
+            "",
+            json!({ "alias": "#mine:a.example" }),
+        ),
+        room("!7-alias-of-others:c.example").closed().state(
+            "m.room.canonical_alias",
+            "",
+            json!({ "alias": "#theirs:a.example" }),
+        ),
+        Room::new("!8-quiet:c.example").public().quiet(),
+    ];
+    insta::assert_snapshot!(lines(&plan_of(&rooms)));
+}
+
+#[test]
+fn a_direct_chat_that_no_client_marked_is_recognized() {
+    let mut invited = Room::new("!begun:c.example").of_two_with("@bob:c.example");
+    invited = invited.state("m.room.member", "@bob:c.example", json!({ "membership": "join" }));
+    invited.state.last_mut().unwrap()["unsigned"] =
+        json!({ "prev_content": { "membership": "invite", "is_direct": true } });
+    let rooms = [invited, Room::new("!group-of-two:c.example").of_two_with("@eve:c.example")];
+    let plan = plan_of(&rooms);
+    insta::assert_json_snapshot!(plan.direct, @r#"
+    {
+      "@bob:c.example": [
+        "!begun:c.example"
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn open_invitations_and_knocks_are_listed_with_who_invited() {
+    let member = |membership: &str| {
+        json!({ "type": "m.room.member", "state_key": OLD, "sender": "@bea:c.example",
+            "content": { "membership": membership } })
+    };
+    let old = survey(
+        user_id!("@old:a.example"),
+        &json!({ "next_batch": "s", "rooms": {
+            "invite": { "!1:c.example": { "invite_state": { "events": [member("invite")] } } },
+            "knock": { "!2:c.example": { "knock_state": { "events": [member("knock")] } } },
+        } }),
+    );
+    let plan = plan(&old, &new_survey(&json!({})));
+    let pending: Vec<_> = plan
+        .pending
+        .iter()
+        .map(|pending| {
+            (pending.room.id.as_str(), pending.invited_by.as_ref().map(|by| by.as_str()))
+        })
+        .collect();
+    assert_eq!(pending, [("!1:c.example", Some("@bea:c.example")), ("!2:c.example", None)]);
+    assert!(plan.rooms.is_empty());
+}
+
+#[test]
+fn servers_to_join_through_are_chosen_as_the_specification_proposes() {
+    let mut old = old_survey(
+        &[Room::new("!room:c.example")
+            .public()
+            .power(json!({ "users": { "@admin:few.example": 100 } }))
+            .state("m.room.server_acl", "", json!({ "allow": ["*"], "deny": ["denied.example"] }))],
+        &json!({}),
+    );
+    let members = [
+        ("denied.example", 50),
+        ("127.0.0.1", 40),
+        ("many.example", 30),
+        ("a.example", 20),
+        ("some.example", 10),
+        ("few.example", 1),
+        ("least.example", 1),
+    ];
+    let room = old.rooms.values_mut().next().unwrap();
+    for (server, count) in members {
+        room.population.insert(server.try_into().unwrap(), count);
+    }
+    let plan = plan(&old, &new_survey(&json!({})));
+    assert_eq!(
+        plan.rooms[0].via,
+        ["few.example", "many.example", "some.example", "a.example"],
+        "power first, then members; the old server last, denied servers and IP literals not at all"
+    );
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(crate) struct Findings<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) records: &'a HashMap<String, RoomRecord>,
     pub(crate) direct_chats: Option<StepResult>,
-    pub(crate) holdings: &'a HashMap<String, StepResult>,
+    pub(crate) holdings: HashMap<String, StepResult>,
     pub(crate) check: &'a Check,
     pub(crate) now: Timestamp,
 }
@@ -66,6 +66,23 @@ impl Findings<'_> {
             direct_chats: self.direct_chats(),
             holdings,
         }
+    }
+
+    /// Rooms in which a power level that was raised is not what the check found: somebody else
+    /// wrote the event in the same moment.
+    pub(crate) fn lost_power(&self) -> Vec<(&str, RoomRecord)> {
+        self.plan
+            .rooms
+            .iter()
+            .filter(|room| room.after.power_level.is_some_and(|level| !self.has_power(room, level)))
+            .filter_map(|room| {
+                let id = room.room.id.as_str();
+                let mut record = self.records.get(id)?.clone();
+                let raised = record.is_through(StepKind::PowerLevel);
+                record.steps.remove(&StepKind::PowerLevel);
+                raised.then_some((id, record))
+            })
+            .collect()
     }
 
     /// A row for each holding, but for those that belong to rooms that the new account is not in:
@@ -133,8 +150,8 @@ impl Findings<'_> {
             Route::AlreadyThere => return Outcome::AlreadyThere,
             Route::NeedsModerator => return Outcome::NeedsModerator,
             Route::Unreachable(reason) => return Outcome::Unreachable(reason.clone()),
-            Route::Skipped => return Outcome::Skipped,
-            Route::Join { .. } | Route::InviteAndJoin => {}
+            Route::Skipped(omission) => return Outcome::Skipped(omission.clone()),
+            Route::Join(_) | Route::InviteAndJoin => {}
         }
         for kind in [StepKind::Invite, StepKind::Join] {
             if let Some(StepResult::Failed(failure)) = record.steps.get(&kind) {
@@ -146,7 +163,7 @@ impl Findings<'_> {
             if self.is_missing(room) { Outcome::Missing } else { Outcome::Joined }
         } else if by_hand && record.is_through(StepKind::Invite) {
             Outcome::Invited
-        } else if by_hand && matches!(room.route, Route::Join { .. }) {
+        } else if by_hand && matches!(room.route, Route::Join(_)) {
             Outcome::ByHand
         } else {
             Outcome::NotTried

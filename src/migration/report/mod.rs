@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::findings::{Check, Findings};
 use super::{
     Holding,
-    plan::{Reason, RoomLabel, RouteKind},
+    plan::{Omission, Reason, RoomLabel, RouteKind},
 };
 use crate::{clock::Timestamp, homeserver::Failure};
 
@@ -108,8 +108,8 @@ pub enum Outcome {
     NeedsModerator,
     /// The new account cannot get in.
     Unreachable(Reason),
-    /// Taken out of the plan by the person.
-    Skipped,
+    /// Left out of the plan.
+    Skipped(Omission),
     /// It was tried and did not work; `retry` tries again.
     Failed(Failure),
     /// It was not reached before the migration was cancelled.
@@ -128,7 +128,7 @@ impl Outcome {
             Self::ByHand => OutcomeKind::ByHand,
             Self::NeedsModerator => OutcomeKind::NeedsModerator,
             Self::Unreachable(_) => OutcomeKind::Unreachable,
-            Self::Skipped => OutcomeKind::Skipped,
+            Self::Skipped(_) => OutcomeKind::Skipped,
             Self::Failed(_) => OutcomeKind::Failed,
             Self::NotTried => OutcomeKind::NotTried,
             Self::Missing => OutcomeKind::Missing,

@@ -11,6 +11,7 @@ use ruma::{
         direct::DirectEventContent,
         room::{
             canonical_alias::RoomCanonicalAliasEventContent,
+            history_visibility::{HistoryVisibility, RoomHistoryVisibilityEventContent},
             join_rules::{JoinRule, RoomJoinRulesEventContent},
             member::MembershipState,
             power_levels::{RoomPowerLevels, RoomPowerLevelsEventContent, RoomPowerLevelsSource},
@@ -52,7 +53,7 @@ impl Survey {
             rooms.insert(room_id.clone(), read_joined(user_id, joined));
         }
         let holdings = Some(Holdings::read(user_id, response));
-        Self { rooms, direct: read_direct(response), holdings }
+        Self { direct: read_direct(response), holdings, ..Self::of(rooms) }
     }
 
     /// Reads the membership of `user_id` in the rooms that another account's `/sync` tells of.
@@ -65,7 +66,17 @@ impl Survey {
             let Some(membership) = events.membership(user_id) else { continue };
             rooms.insert(room_id.clone(), events.into_room(user_id, membership));
         }
-        Self { rooms, direct: BTreeMap::new(), holdings: None }
+        Self::of(rooms)
+    }
+
+    fn of(rooms: BTreeMap<OwnedRoomId, SurveyedRoom>) -> Self {
+        Self {
+            rooms,
+            direct: BTreeMap::new(),
+            holdings: None,
+            successors: BTreeMap::new(),
+            versions: None,
+        }
     }
 }
 
@@ -118,6 +129,13 @@ struct StateEvent {
     state_key: Option<String>,
     sender: OwnedUserId,
     content: Box<RawValue>,
+    unsigned: Option<Unsigned>,
+}
+
+/// What a homeserver adds to an event, as far as a survey reads it.
+#[derive(Clone, Debug, Deserialize)]
+struct Unsigned {
+    prev_content: Option<Box<RawValue>>,
 }
 
 /// The newest state events of one room, by type and state key.
@@ -188,10 +206,17 @@ impl Events {
             create_sender.into_iter().chain(create.additional_creators.iter().cloned()).collect();
         let power_levels: Option<RoomPowerLevelsEventContent> =
             self.content(StateEventType::RoomPowerLevels);
+        let version = create.room_version.clone().unwrap_or(RoomVersionId::V1);
         let privileged = rules.authorization.explicitly_privilege_room_creators;
         SurveyedRoom {
             membership,
             invited_by,
+            version,
+            history_visibility: self.history_visibility(),
+            successor: self.successor(),
+            bridged_with: self.bridged_with(),
+            begun_as_direct: self.begun_as_direct(),
+            children: self.children(),
             name: self.name(),
             alias: self
                 .content::<RoomCanonicalAliasEventContent>(StateEventType::RoomCanonicalAlias)
@@ -213,9 +238,79 @@ impl Events {
             members: self.members(),
             heroes: Vec::new(),
             member_count: None,
+            population: BTreeMap::new(),
             tags: BTreeMap::new(),
             last_active: self.last_active,
         }
+    }
+
+    /// Without the event, who joins sees what was said before
+    /// ([spec](https://spec.matrix.org/v1.16/client-server-api/#room-history-visibility)).
+    fn history_visibility(&self) -> HistoryVisibility {
+        self.content::<RoomHistoryVisibilityEventContent>(StateEventType::RoomHistoryVisibility)
+            .map_or(HistoryVisibility::Shared, |content| content.history_visibility)
+    }
+
+    fn successor(&self) -> Option<OwnedRoomId> {
+        #[derive(Deserialize)]
+        struct TombstoneContent {
+            replacement_room: OwnedRoomId,
+        }
+        let content: TombstoneContent = self.content(StateEventType::RoomTombstone)?;
+        Some(content.replacement_room)
+    }
+
+    /// What a bridge connects the room with
+    /// ([MSC2346](https://github.com/matrix-org/matrix-spec-proposals/pull/2346)).
+    fn bridged_with(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct BridgeContent {
+            protocol: Protocol,
+        }
+        #[derive(Deserialize)]
+        struct Protocol {
+            id: String,
+            displayname: Option<String>,
+        }
+        self.state
+            .values()
+            .filter(|event| ["m.bridge", "uk.half-shot.bridge"].contains(&event.r#type.as_str()))
+            .find_map(|event| serde_json::from_str::<BridgeContent>(event.content.get()).ok())
+            .map(|content| content.protocol.displayname.unwrap_or(content.protocol.id))
+    }
+
+    /// An invitation says so itself; once it is accepted, the event that it replaced.
+    fn begun_as_direct(&self) -> bool {
+        #[derive(Default, Deserialize)]
+        struct MemberContent {
+            #[serde(default)]
+            is_direct: bool,
+        }
+        let is_direct = |content: &RawValue| {
+            serde_json::from_str::<MemberContent>(content.get())
+                .is_ok_and(|content| content.is_direct)
+        };
+        self.state.values().filter(|event| event.r#type == "m.room.member").any(|event| {
+            let before =
+                event.unsigned.as_ref().and_then(|unsigned| unsigned.prev_content.as_ref());
+            is_direct(&event.content) || before.is_some_and(|content| is_direct(content))
+        })
+    }
+
+    /// A space's child without `via` was taken out of it
+    /// ([spec](https://spec.matrix.org/v1.16/client-server-api/#mspacechild)).
+    fn children(&self) -> BTreeSet<OwnedRoomId> {
+        #[derive(Deserialize)]
+        struct ChildContent {
+            #[serde(rename = "via")]
+            _via: Vec<String>,
+        }
+        self.state
+            .values()
+            .filter(|event| event.r#type == "m.space.child")
+            .filter(|event| serde_json::from_str::<ChildContent>(event.content.get()).is_ok())
+            .filter_map(|event| OwnedRoomId::try_from(event.state_key.as_deref()?).ok())
+            .collect()
     }
 
     fn name(&self) -> Option<String> {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use lab::{Chat, Lab, Options, wait};
 use serde_json::{Value, json};
+use tern::clock::{Clock as _, SystemClock};
 
 use crate::scene::Scene;
 
@@ -91,7 +92,11 @@ async fn a_bot_whose_homeserver_goes_away_waits_for_it() {
     chat.say("help").await.unwrap();
     chat.hear_about("I understand").await.unwrap();
     pair.old.stop().await.unwrap();
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    wait::until("the bot notices", PATIENCE, || async {
+        Ok(scene.bot.log().contains("does not answer").then_some(()))
+    })
+    .await
+    .unwrap();
     pair.old.start_again().await.unwrap();
     let chat = chat.with_patience(PATIENCE);
     wait::until("the client sends again", PATIENCE, || async {
@@ -102,4 +107,27 @@ async fn a_bot_whose_homeserver_goes_away_waits_for_it() {
     chat.hear_about("That account must exist already").await.unwrap();
     assert_eq!(scene.bot.log().matches("tern is ready").count(), 1);
     assert_eq!(scene.bot.log().matches("does not answer").count(), 1);
+}
+
+#[tokio::test]
+async fn a_bot_that_is_killed_while_it_invites_makes_one_room_and_asks_once() {
+    let scene = Scene::new("inviting").await;
+    let old = scene.old.chat_with(scene.bot.user_id(), true).await.unwrap();
+    old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
+    for milliseconds in [50, 150, 250, 350, 450] {
+        SystemClock.sleep(Duration::from_millis(milliseconds)).await;
+        scene.bot.kill().await.unwrap();
+        scene.bot.start_again().await.unwrap();
+    }
+    old.hear_about("I am asking").await.unwrap();
+    let new = scene.new.chat_from(scene.bot.user_id()).await.unwrap();
+    let question = new.hear_about("wants to move to this account").await.unwrap();
+    new.react(&question.event_id, "✅").await.unwrap();
+    new.hear_about("You agreed").await.unwrap();
+    old.hear_about("agreed to the migration").await.unwrap();
+    assert!(scene.new.client().invited_rooms().is_empty(), "it was invited once");
+    assert_eq!(answers(&new, "wants to move to this account").len(), 1);
+    assert_eq!(answers(&old, "I am asking").len(), 1);
+    // Its own rooms: the chat that the old account began, and the one made for the new account.
+    assert_eq!(scene.bot.account().joined_rooms().await.unwrap().len(), 2);
 }

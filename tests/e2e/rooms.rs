@@ -1,0 +1,206 @@
+//! Every kind of room that a real homeserver can be brought to.
+
+use lab::{Chat, RoomSpec};
+use ruma::{OwnedRoomId, RoomVersionId, room::JoinRuleKind};
+use serde_json::json;
+
+use crate::scene::{Scene, is_in};
+
+/// What `rooms` says of the room with this name.
+async fn line_of(chat: &Chat, name: &str) -> String {
+    let list = chat.messages().into_iter().rev().find(|m| m.body.contains("The plan has"));
+    let body = list.unwrap().body;
+    let line = body.lines().find(|line| line.contains(&format!("“{name}”")));
+    line.unwrap_or_else(|| panic!("no {name} in {body}")).to_owned()
+}
+
+async fn go(chat: &Chat) {
+    chat.say("go").await.unwrap();
+    chat.hear_about("`forget`").await.unwrap();
+}
+
+#[tokio::test]
+async fn restricted_rooms_are_joined_through_their_space_without_an_invitation() {
+    let scene = Scene::new("restricted").await;
+    let old = &scene.old;
+    let friend = &scene.friend;
+    let outer = old.create_room(RoomSpec::space("Outer")).await.unwrap();
+    let inner = old.create_room(RoomSpec::space("Inner").within(&outer)).await.unwrap();
+    // The friend runs the room, and lets nobody invite: only the space opens it.
+    let in_space = friend
+        .create_room(RoomSpec::private("Restricted").invite(old.user_id()).needs("invite", 100))
+        .await
+        .unwrap();
+    let rule = json!({
+        "join_rule": "restricted",
+        "allow": [{ "type": "m.room_membership", "room_id": inner }],
+    });
+    friend.set_state(&in_space, "m.room.join_rules", "", &rule).await.unwrap();
+    old.join(&in_space).await.unwrap();
+    old.invite(&inner, friend.user_id()).await.unwrap();
+    friend.join(&inner).await.unwrap();
+
+    let chats = scene.planned().await;
+    chats.old.say("rooms").await.unwrap();
+    chats.old.hear_about("The plan has").await.unwrap();
+    assert!(line_of(&chats.old, "Restricted").await.contains("member of its space"));
+    go(&chats.old).await;
+    for room in [&outer, &inner, &in_space] {
+        assert!(is_in(&scene.new, room).await, "{room}");
+    }
+    let sent = member_event_senders(&scene, &in_space).await;
+    assert_eq!(sent, [scene.new.user_id().to_string()], "it joined, and nobody invited it");
+}
+
+/// Who sent each membership of the new account in a room.
+async fn member_event_senders(scene: &Scene<'_>, room: &OwnedRoomId) -> Vec<String> {
+    let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=f&limit=100");
+    let get = reqwest::Method::GET;
+    let answer = scene.old.send_raw(get, &path, &serde_json::Value::Null).await.unwrap();
+    let events = answer["chunk"].as_array().unwrap();
+    events
+        .iter()
+        .filter(|event| event["state_key"] == scene.new.user_id().as_str())
+        .map(|event| event["sender"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn rooms_out_of_reach_are_told_with_the_reason_and_not_tried() {
+    let scene = Scene::new("reach").await;
+    let old = &scene.old;
+    let denied = scene.room(RoomSpec::public("Denied")).await;
+    // An ACL knows hosts, not ports, so this denies both servers; the old one is in already.
+    let acl = json!({ "allow": ["*"], "deny": ["localhost"], "allow_ip_literals": true });
+    old.set_state(&denied, "m.room.server_acl", "", &acl).await.unwrap();
+    let banned = scene.room(RoomSpec::private("Banned")).await;
+    old.invite(&banned, scene.new.user_id()).await.unwrap();
+    scene.new.join(&banned).await.unwrap();
+    let ban = json!({ "user_id": scene.new.user_id() });
+    let path = format!("/_matrix/client/v3/rooms/{banned}/ban");
+    old.send_raw(reqwest::Method::POST, &path, &ban).await.unwrap();
+    let friend = &scene.friend;
+    let create = json!({
+        "name": "Local",
+        "creation_content": { "m.federate": false },
+        "invite": [friend.user_id()],
+    });
+    let path = "/_matrix/client/v3/createRoom";
+    old.send_raw(reqwest::Method::POST, path, &create).await.unwrap();
+    let knock = RoomSpec::private("Knock")
+        .join_rule(JoinRuleKind::Knock)
+        .needs("invite", 50)
+        .invite(old.user_id());
+    let knock = friend.create_room(knock).await.unwrap();
+    old.join(&knock).await.unwrap();
+
+    let chats = scene.planned().await;
+    chats.old.say("rooms").await.unwrap();
+    chats.old.hear_about("The plan has").await.unwrap();
+    for (name, reason) in [
+        ("Denied", "shuts the new account's server out"),
+        ("Banned", "is banned there"),
+        ("Local", "closed to other servers"),
+        ("Knock", "needs a moderator"),
+    ] {
+        let line = line_of(&chats.old, name).await;
+        assert!(line.contains(reason), "{line}");
+    }
+    go(&chats.old).await;
+    let joined = scene.new.joined_rooms().await.unwrap();
+    assert_eq!(joined.len(), 1, "only the chat with the bot: {joined:?}");
+    assert_eq!(old.member(&denied, scene.new.user_id()).await.unwrap(), None, "not even invited");
+}
+
+#[tokio::test]
+async fn a_room_that_the_new_server_blocks_fails_with_its_words_and_no_other_does() {
+    let scene = Scene::new("blocked").await;
+    let blocked = scene.room(RoomSpec::public("Blocked")).await;
+    let other = scene.room(RoomSpec::public("Other")).await;
+    let admin = scene.pair.new.register_admin("blocked-admin", "admin").await.unwrap();
+    let path = format!("/_synapse/admin/v1/rooms/{blocked}/block");
+    admin.send_raw(reqwest::Method::PUT, &path, &json!({ "block": true })).await.unwrap();
+    let chats = scene.planned().await;
+    chats.old.say("go").await.unwrap();
+    let report = chats.old.hear_about("`forget`").await.unwrap();
+    assert!(report.body.contains("“Blocked”") && report.body.contains("blocked"), "{report}");
+    assert!(is_in(&scene.new, &other).await);
+}
+
+#[tokio::test]
+async fn an_upgraded_room_is_left_behind_for_its_successor() {
+    let scene = Scene::new("upgraded").await;
+    let before = scene.room(RoomSpec::private("Before").version(RoomVersionId::V10)).await;
+    let path = format!("/_matrix/client/v3/rooms/{before}/upgrade");
+    let upgrade = json!({ "new_version": "11" });
+    let answer = scene.old.send_raw(reqwest::Method::POST, &path, &upgrade).await.unwrap();
+    let after: OwnedRoomId = serde_json::from_value(answer["replacement_room"].clone()).unwrap();
+    scene.old.invite(&after, scene.friend.user_id()).await.unwrap();
+    let chats = scene.planned().await;
+    chats.old.say("rooms").await.unwrap();
+    chats.old.hear_about("replaced by a newer room").await.unwrap();
+    go(&chats.old).await;
+    assert!(is_in(&scene.new, &after).await);
+    assert!(!is_in(&scene.new, &before).await);
+}
+
+#[tokio::test]
+async fn an_upgraded_public_room_is_followed_to_a_successor_that_the_old_account_is_not_in() {
+    let scene = Scene::new("followed").await;
+    let friend = &scene.friend;
+    let before = RoomSpec::public("Before").version(RoomVersionId::V10);
+    let before = friend.create_room(before).await.unwrap();
+    scene.old.join(&before).await.unwrap();
+    let path = format!("/_matrix/client/v3/rooms/{before}/upgrade");
+    let upgrade = json!({ "new_version": "11" });
+    let answer = friend.send_raw(reqwest::Method::POST, &path, &upgrade).await.unwrap();
+    let after: OwnedRoomId = serde_json::from_value(answer["replacement_room"].clone()).unwrap();
+    let chats = scene.planned().await;
+    go(&chats.old).await;
+    assert!(is_in(&scene.new, &after).await);
+    assert!(!is_in(&scene.new, &before).await);
+}
+
+#[tokio::test]
+async fn spring_cleaning_leaves_empty_rooms_out_until_they_are_asked_for() {
+    let scene = Scene::new("spring").await;
+    let friend = &scene.friend;
+    let spec = RoomSpec::private("Emptied").invite(friend.user_id());
+    let emptied = scene.old.create_room(spec).await.unwrap();
+    friend.join(&emptied).await.unwrap();
+    friend.leave(&emptied).await.unwrap();
+    let hidden = scene.private_room("Hidden").await;
+    let joined = json!({ "history_visibility": "joined" });
+    scene.old.set_state(&hidden, "m.room.history_visibility", "", &joined).await.unwrap();
+    let waiting =
+        friend.create_room(RoomSpec::private("Waiting").invite(scene.old.user_id())).await.unwrap();
+
+    let chats = scene.planned().await;
+    let plan = chats.old.messages().into_iter().rev().find(|m| m.body.contains("The plan:"));
+    let plan = plan.unwrap().body;
+    assert!(plan.contains("nothing of what was said before"), "{plan}");
+    assert!(plan.contains("Waiting") && plan.contains("spring-friend"), "{plan}");
+    chats.old.say("rooms").await.unwrap();
+    chats.old.hear_about("The plan has").await.unwrap();
+    assert!(line_of(&chats.old, "Emptied").await.contains("nobody else is in it"));
+    assert!(line_of(&chats.old, "Hidden").await.contains("earlier messages stay hidden"));
+    chats.old.say(&format!("include {emptied}")).await.unwrap();
+    chats.old.hear_about("put into the plan").await.unwrap();
+    go(&chats.old).await;
+    assert!(is_in(&scene.new, &emptied).await);
+    assert!(is_in(&scene.new, &hidden).await);
+    assert!(!is_in(&scene.new, &waiting).await);
+}
+
+#[tokio::test]
+async fn a_direct_chat_that_no_client_marked_becomes_one() {
+    let scene = Scene::new("unmarked").await;
+    let friend = &scene.friend;
+    // The friend's client began it, and the old account's never marked it.
+    let chat = friend.create_room(RoomSpec::direct(scene.old.user_id())).await.unwrap();
+    scene.old.join(&chat).await.unwrap();
+    assert!(!scene.old.direct().await.unwrap().contains_key(friend.user_id()));
+    let chats = scene.planned().await;
+    go(&chats.old).await;
+    assert!(scene.new.direct().await.unwrap()[friend.user_id()].contains(&chat));
+}
