@@ -6,7 +6,7 @@ use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Copies, Holding, Holdings, Lack, Piece, RoomHoldings, Trio,
+    Copies, Holding, Holdings, Lack, Piece, RoomHoldings, RoomProfile, Trio,
     merge::merge,
     profile::{self, compare, compare_in_room, compare_names, copied},
     push_rules::KINDS,
@@ -119,9 +119,19 @@ impl Findings {
 impl Comparison<'_> {
     fn profile(&self, found: &mut Findings) {
         let (Some(old), Some(new)) = (&self.old.profile, &self.new.profile) else { return };
-        found.add(Holding::DisplayName, compare_names(old, new, self.trio));
+        let named_in_rooms = self
+            .new
+            .rooms
+            .values()
+            .any(|room| room.profile.beside(new, self.trio.new) != RoomProfile::default());
+        // A changed name or avatar is put into every room, over what the new account is called
+        // there: where that is its own, both count as its own.
+        let guarded = |lack: Lack| {
+            if named_in_rooms { Lack { adds: 0, differs: lack.adds + lack.differs } } else { lack }
+        };
+        found.add(Holding::DisplayName, guarded(compare_names(old, new, self.trio)));
         let old_avatar = profile::avatar(old).map(|uri| copied(uri, self.copies));
-        found.add(Holding::Avatar, compare(old_avatar, profile::avatar(new)));
+        found.add(Holding::Avatar, guarded(compare(old_avatar, profile::avatar(new))));
         for name in profile::other_fields(old) {
             let lack = compare(profile::field(old, name), profile::field(new, name));
             found.add(Holding::ProfileField(name.clone()), lack);

@@ -1,6 +1,7 @@
 //! What is planned for pairs of accounts. The accounts are read from answers of `/sync`, so that
 //! these tests need no homeserver.
 
+mod choices;
 mod laws;
 
 use std::collections::BTreeSet;
@@ -176,6 +177,16 @@ fn a_name_of_one_room_is_one_that_differs_from_the_profile() {
     assert_eq!(planned(&stale, &new), []);
     let both = new.member(json!({ "displayname": "Lady A." }));
     insta::assert_snapshot!(lines(&planned(&own, &both)), @r#"RoomProfile("!room:c.example"): Add, adds 1, differs 1"#);
+}
+
+#[test]
+fn names_that_the_new_account_has_in_rooms_are_not_written_over_by_a_new_profile() {
+    let old = Account::new().profile(json!({ "displayname": "Alice", "m.tz": "Europe/Paris" }));
+    let new = Account::new().member(json!({ "displayname": "The Mask" }));
+    insta::assert_snapshot!(lines(&planned(&old, &new)), @r#"
+    DisplayName: KeepOwn, adds 0, differs 1
+    ProfileField("m.tz"): Add, adds 1, differs 0
+    "#);
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl<'a> Transfer<'a> {
             self.old.state(room, event_type.clone(), old_user.as_str()).await.map_err(on_old)?;
         let member =
             self.new.state(room, event_type.clone(), new_user.as_str()).await.map_err(on_new)?;
-        let Some(mut member) = member.filter(|member| member["membership"] == "join") else {
+        let Some(mut member) = member.filter(is_joined) else {
             return Ok(StepResult::NotTried);
         };
         let theirs = in_room(theirs.unwrap_or_default()).beside(&old_profile, old_user);
@@ -264,6 +264,10 @@ fn fit_to_copy(event_type: &str, content: Option<JsonObject>) -> Option<JsonObje
         Value::Object(content) => Some(content),
         _ => None,
     }
+}
+
+fn is_joined(member: &JsonObject) -> bool {
+    member.get("membership").is_some_and(|membership| membership == "join")
 }
 
 fn in_room(member: JsonObject) -> RoomProfile {
