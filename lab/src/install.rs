@@ -19,10 +19,18 @@ const SYNAPSE: Package =
 /// specification.
 const NIO: Package = Package { folder: "nio-0.26.0", requirement: "matrix-nio[e2e]==0.26.0" };
 
+/// The interpreter of an environment.
+const PYTHON: &str = "bin/python";
+
 struct Package {
     /// Carries the version, so that a newer pin installs beside the old one.
     folder: &'static str,
     requirement: &'static str,
+}
+
+/// Whether [`synapse`] has nothing left to do.
+pub fn has_synapse() -> Result<bool> {
+    Ok(SYNAPSE.is_installed(&target::lab()?.join(SYNAPSE.folder)))
 }
 
 /// Installs the pinned Synapse unless that is done, and returns the Python interpreter that has it.
@@ -40,21 +48,28 @@ pub async fn nio() -> Result<PathBuf> {
     INSTALLED.get_or_try_init(|| installed(&NIO)).await.cloned()
 }
 
+impl Package {
+    /// Written last: without it the environment is half done.
+    const MARKER: &str = "installed";
+
+    fn is_installed(&self, environment: &Path) -> bool {
+        // The interpreter is a link to the system's own, which may have been replaced since.
+        environment.join(Self::MARKER).exists() && environment.join(PYTHON).exists()
+    }
+}
+
 async fn installed(package: &'static Package) -> Result<PathBuf> {
     task::spawn_blocking(|| install_below(&target::lab()?, package)).await?
 }
 
 fn install_below(lab: &Path, package: &Package) -> Result<PathBuf> {
     let environment = lab.join(package.folder);
-    let python = environment.join("bin/python");
-    // Written last: without it the environment is half done.
-    let marker = environment.join("installed");
+    let python = environment.join(PYTHON);
 
     fs::create_dir_all(lab)?;
     let lock = File::create(lab.join(format!("{}.lock", package.folder)))?;
     lock.lock()?;
-    // The interpreter is a link to the system's own, which may have been replaced since.
-    if marker.exists() && python.exists() {
+    if package.is_installed(&environment) {
         return Ok(python);
     }
 
@@ -69,7 +84,7 @@ fn install_below(lab: &Path, package: &Package) -> Result<PathBuf> {
         package.requirement,
     ]))
     .with_context(|| format!("could not install {} with pip", package.requirement))?;
-    fs::write(&marker, package.requirement)?;
+    fs::write(environment.join(Package::MARKER), package.requirement)?;
     Ok(python)
 }
 

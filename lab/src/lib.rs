@@ -7,6 +7,7 @@
 //! | [`homeserver`] | Synapse processes that federate with each other |
 //! | [`account`] | an account's own requests: making rooms, joining, looking at the outcome |
 //! | [`person`] | a person at a real client, who chats with the bot |
+//! | [`town`] | a person with two accounts, her friends and her rooms |
 //! | [`bot`] | the bot binary as a process that can be killed and started again |
 //! | [`install`] | Python programs, pinned and installed once |
 //! | [`wait`] | waiting for a condition |
@@ -24,6 +25,7 @@ pub mod person;
 mod random;
 mod run;
 mod target;
+pub mod town;
 pub mod wait;
 
 pub use self::{
@@ -32,6 +34,7 @@ pub use self::{
     homeserver::{Homeserver, Limits, Options},
     lab::{Lab, Pair, pair},
     person::{Chat, Message, Person},
+    town::Town,
 };
 
 /// For requests to loopback. Keeps no connections, since they would belong to the runtime of the

@@ -12,6 +12,7 @@ mod interrupted;
 mod kill;
 mod limits;
 mod manner;
+mod other_clients;
 mod rooms;
 mod scene;
 mod secrets;

@@ -14,6 +14,7 @@ use ruma::{
         IncomingResponse, MatrixVersion, OutgoingRequest, SupportedVersions,
         auth_scheme::{AuthScheme, SendAccessToken},
         client::{
+            profile::set_profile_field,
             session::login::v3::{self as login, LoginInfo, Password},
             uiaa::{MatrixUserIdentifier, UserIdentifier},
         },
@@ -21,6 +22,7 @@ use ruma::{
         path_builder::{PathBuilder, SinglePath, VersionHistory},
     },
     exports::http,
+    profile::ProfileFieldValue,
 };
 use serde_json::Value;
 
@@ -91,6 +93,13 @@ impl Account {
     /// The account's password.
     pub fn password(&self) -> &str {
         &self.inner.password
+    }
+
+    /// Sets the name that people see.
+    pub async fn set_display_name(&self, name: &str) -> Result<()> {
+        let name = ProfileFieldValue::DisplayName(name.to_owned());
+        self.send(set_profile_field::v3::Request::new(self.user_id().to_owned(), name)).await?;
+        Ok(())
     }
 
     /// Sends a request once.

@@ -157,6 +157,11 @@ impl Person {
         Ok(Chat::new(self.clone(), room, other.to_owned()))
     }
 
+    /// Tells from now on when the client has seen something new.
+    pub fn news(&self) -> News {
+        News(self.inner.timelines.subscribe())
+    }
+
     /// A room as the client sees it, once it knows that it has joined.
     async fn room(&self, room: &RoomId) -> Result<Room> {
         wait::until(&format!("{} syncs {room}", self.user_id()), PATIENCE, || async {
@@ -169,6 +174,21 @@ impl Person {
     /// Everything said in a room since this person's client knows it, oldest first.
     pub fn messages(&self, room: &RoomId) -> Vec<Message> {
         message::messages(self.inner.timelines.borrow().get(room).map_or(&[], Vec::as_slice))
+    }
+}
+
+/// Tells when a person's client has seen something new, in whatever room.
+#[derive(Debug)]
+pub struct News(watch::Receiver<Timelines>);
+
+impl News {
+    /// Waits for something newer than at the last call.
+    ///
+    /// # Errors
+    ///
+    /// When the client is gone.
+    pub async fn come(&mut self) -> Result<()> {
+        Ok(self.0.changed().await?)
     }
 }
 

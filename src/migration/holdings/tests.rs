@@ -2,6 +2,7 @@
 //! these tests need no homeserver.
 
 mod choices;
+mod documented;
 mod laws;
 
 use std::collections::BTreeSet;

@@ -1,8 +1,14 @@
 //! What to do for each room: a pure function of two surveys and the options.
 
 mod after;
+#[cfg(test)]
+pub(super) mod documented;
+#[cfg(test)]
+mod fixtures;
 mod make;
 mod notes;
+#[cfg(test)]
+mod properties;
 mod route;
 #[cfg(test)]
 mod tests;
