@@ -13,7 +13,7 @@ mod transport;
 
 pub use self::{
     account::{Account, AccountRequest, Auth},
-    calls::{Alias, Login, LoginFlow},
+    calls::{Alias, File, Login, LoginFlow},
     discovery::{DiscoverError, Server},
     failure::{Failure, Fault},
     pacing::{Action, Pacing, Wait, WaitReason},

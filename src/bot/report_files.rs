@@ -3,11 +3,12 @@
 use askama::Template;
 
 use super::wording::{
-    clean_name, csv_header, labels_of_counts, outcome_words, room_name, step_words,
+    clean_name, csv_header, holding_label, holding_outcome_words, labels_of_counts, outcome_words,
+    room_name, step_words,
 };
 use crate::{
     bot::grammar::route_name,
-    migration::{Report, ReportRow},
+    migration::{HoldingRow, Report, ReportRow},
 };
 
 /// A file to be sent.
@@ -81,12 +82,39 @@ impl Row {
     }
 }
 
+/// What is copied besides rooms, in words.
+struct HoldingLine {
+    room_id: String,
+    name: String,
+    outcome: &'static str,
+    why: String,
+}
+
+impl HoldingLine {
+    fn new(row: &HoldingRow) -> Self {
+        let (outcome, why) = holding_outcome_words(&row.outcome);
+        Self {
+            room_id: row.holding.room_id().map(ToString::to_string).unwrap_or_default(),
+            name: holding_label(&row.holding),
+            outcome,
+            why,
+        }
+    }
+
+    /// In the columns of the rooms.
+    fn cells(&self) -> [&str; 9] {
+        [&self.room_id, &self.name, "", "", self.outcome, &self.why, "", "", ""]
+    }
+}
+
 fn csv(report: &Report) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let rows = report.rooms.iter().map(Row::new);
-    let written = writer.write_record(csv_header()).and_then(|()| {
-        rows.into_iter().try_for_each(|row| writer.write_record(row.cells().map(harmless)))
-    });
+    let mut write = |cells: [&str; 9]| writer.write_record(cells.map(harmless));
+    let rows = || report.rooms.iter().map(Row::new);
+    let holdings = || report.holdings.iter().map(HoldingLine::new);
+    let written = write(csv_header())
+        .and_then(|()| rows().try_for_each(|row| write(row.cells())))
+        .and_then(|()| holdings().try_for_each(|line| write(line.cells())));
     // Records of one length, written to memory, cannot fail; half a report would be worse than none.
     match (written, writer.into_inner()) {
         (Ok(()), Ok(csv)) => csv,
@@ -113,6 +141,7 @@ struct ReportPage {
     unchecked: bool,
     counts: Vec<(&'static str, usize)>,
     rows: Vec<Row>,
+    holdings: Vec<HoldingLine>,
 }
 
 fn html(report: &Report) -> Vec<u8> {
@@ -124,6 +153,7 @@ fn html(report: &Report) -> Vec<u8> {
         unchecked: report.unchecked.is_some(),
         counts: labels_of_counts(&report.counts()),
         rows: report.rooms.iter().map(Row::new).collect(),
+        holdings: report.holdings.iter().map(HoldingLine::new).collect(),
     };
     page.render().unwrap_or_default().into_bytes()
 }

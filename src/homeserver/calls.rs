@@ -1,5 +1,8 @@
 //! The calls that a migration makes, each a thin function over ruma's request.
 
+mod personal;
+mod profile_fields;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -38,6 +41,7 @@ use ruma::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::to_raw_value;
 
+pub use self::personal::File;
 use super::{Account, Action, Failure, Server, Transport};
 use crate::secret::{ExposeSecret, Secret};
 

@@ -51,8 +51,12 @@ pub enum Action {
     Invite,
     /// Writing a state event.
     State,
-    /// Writing account data or a tag.
+    /// Writing account data, a tag or a push rule.
     AccountData,
+    /// Changing the profile.
+    Profile,
+    /// Downloading or uploading a file.
+    Media,
     /// Redacting an event.
     Redact,
     /// Logging out.
@@ -63,7 +67,10 @@ impl Action {
     /// How many requests may be on their way at a time in one lane.
     fn most_in_flight(self) -> usize {
         match self {
-            Self::Sync => 1,
+            // Homeservers carry a changed profile into every room, one change after the other.
+            Self::Sync | Self::Profile => 1,
+            // Each may be ten megabytes in memory.
+            Self::Media => 2,
             Self::Read => 8,
             _ => 4,
         }
@@ -73,6 +80,7 @@ impl Action {
         match self {
             Self::Sync => Allowance::SYNC,
             Self::Join => Allowance::JOIN,
+            Self::Media => Allowance::MEDIA,
             _ => Allowance::ORDINARY,
         }
     }

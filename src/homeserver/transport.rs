@@ -56,6 +56,7 @@ impl Allowance {
     pub(super) const ORDINARY: Self = Self { long: false, answer: 10 << 20 };
     pub(super) const JOIN: Self = Self { long: true, answer: 10 << 20 };
     pub(super) const SYNC: Self = Self { long: true, answer: 256 << 20 };
+    pub(super) const MEDIA: Self = Self { long: true, answer: 10 << 20 };
     const DISCOVERY: Self = Self { long: false, answer: 64 << 10 };
 }
 

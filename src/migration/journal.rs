@@ -1,11 +1,14 @@
 //! What migrations write down: typed tables, and changes that are committed as one.
 
+use std::collections::HashMap;
+
 use ruma::{EventId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{
-    Event, Migration, MigrationId, Notice, Plan, Report, Said, Side, StepResult, step::RoomRecord,
+    Event, Migration, MigrationId, Notice, Plan, Report, Said, Side, StepResult, holdings::Copies,
+    step::RoomRecord,
 };
 use crate::{
     clock::Timestamp,
@@ -20,6 +23,8 @@ pub(crate) struct Journal {
     plans: Table<Plan>,
     rooms: Table<RoomRecord>,
     direct_chats: Table<StepResult>,
+    holdings: Table<StepResult>,
+    copies: Table<Copies>,
     reports: Table<Report>,
     notices: Table<Notice>,
     handled: Table<Handled>,
@@ -94,6 +99,8 @@ impl Journal {
             plans: store.table("plan"),
             rooms: store.table("room"),
             direct_chats: store.table("direct_chats"),
+            holdings: store.table("holding"),
+            copies: store.table("copies"),
             reports: store.table("report"),
             notices: store.table("notice"),
             handled: store.table("handled"),
@@ -121,16 +128,52 @@ impl Journal {
     /// What was done in the rooms of one migration, by room.
     pub(crate) fn rooms(&self, id: MigrationId) -> Result<Vec<(String, RoomRecord)>, StoreError> {
         self.rooms
-            .iter_prefix(&room_key(id, ""))
+            .iter_prefix(&sub_key(id, ""))
             .map(|record| {
                 let (key, room) = record?;
-                Ok((key[room_key(id, "").len()..].to_owned(), room))
+                Ok((key[sub_key(id, "").len()..].to_owned(), room))
             })
             .collect()
     }
 
     pub(crate) fn direct_chats(&self, id: MigrationId) -> Result<Option<StepResult>, StoreError> {
         self.direct_chats.get(&key(id))
+    }
+
+    /// What came of copying each [holding](super::Holding), by its key.
+    pub(crate) fn holdings(
+        &self,
+        id: MigrationId,
+    ) -> Result<HashMap<String, StepResult>, StoreError> {
+        let prefix = sub_key(id, "");
+        let named = |(key, result): (String, _)| (key[prefix.len()..].to_owned(), result);
+        self.holdings.iter_prefix(&prefix).map(|record| record.map(named)).collect()
+    }
+
+    /// Files that were copied to the new account's server.
+    pub(crate) fn copies(&self, id: MigrationId) -> Result<Copies, StoreError> {
+        self.copies.get(&key(id)).map(Option::unwrap_or_default)
+    }
+
+    pub(crate) async fn record_holding(
+        &self,
+        id: MigrationId,
+        holding: &str,
+        result: &StepResult,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.holdings, &sub_key(id, holding), result)?;
+        self.store.commit(batch).await
+    }
+
+    pub(crate) async fn record_copies(
+        &self,
+        id: MigrationId,
+        copies: &Copies,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.copies, &key(id), copies)?;
+        self.store.commit(batch).await
     }
 
     pub(crate) async fn record_room(
@@ -140,7 +183,7 @@ impl Journal {
         record: &RoomRecord,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        batch.put(&self.rooms, &room_key(id, room), record)?;
+        batch.put(&self.rooms, &sub_key(id, room), record)?;
         self.store.commit(batch).await
     }
 
@@ -162,7 +205,7 @@ impl Journal {
         rooms: impl IntoIterator<Item = (&'a str, &'a RoomRecord)>,
     ) -> Result<(), StoreError> {
         for (room, record) in rooms {
-            batch.put(&self.rooms, &room_key(id, room), record)?;
+            batch.put(&self.rooms, &sub_key(id, room), record)?;
         }
         Ok(())
     }
@@ -172,6 +215,18 @@ impl Journal {
         batch.remove(&self.direct_chats, &key(id));
     }
 
+    /// Adds to `batch` that these holdings are to be copied again.
+    pub(crate) fn forget_holdings<'a>(
+        &self,
+        batch: &mut Batch,
+        id: MigrationId,
+        holdings: impl IntoIterator<Item = &'a String>,
+    ) {
+        for holding in holdings {
+            batch.remove(&self.holdings, &sub_key(id, holding));
+        }
+    }
+
     /// Adds to `batch` that nothing was done yet.
     pub(crate) fn forget_steps(
         &self,
@@ -179,8 +234,9 @@ impl Journal {
         id: MigrationId,
     ) -> Result<(), StoreError> {
         self.forget_direct_chats(batch, id);
+        self.forget_holdings(batch, id, self.holdings(id)?.keys());
         for (room, _) in self.rooms(id)? {
-            batch.remove(&self.rooms, &room_key(id, &room));
+            batch.remove(&self.rooms, &sub_key(id, &room));
         }
         Ok(())
     }
@@ -231,6 +287,7 @@ impl Journal {
         batch.remove(&self.migrations, &key);
         batch.remove(&self.plans, &key);
         batch.remove(&self.reports, &key);
+        batch.remove(&self.copies, &key);
         self.forget_steps(&mut batch, migration.id)?;
         for record in self.notices.iter() {
             let (key, notice) = record?;
@@ -323,8 +380,8 @@ fn key(id: MigrationId) -> String {
     number(id.0)
 }
 
-fn room_key(id: MigrationId, room: &str) -> String {
-    format!("{}/{room}", key(id))
+fn sub_key(id: MigrationId, part: &str) -> String {
+    format!("{}/{part}", key(id))
 }
 
 /// Of one length, so that keys sort as their numbers do.

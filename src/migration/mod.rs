@@ -6,6 +6,7 @@
 
 mod commands;
 mod event;
+mod holdings;
 mod job;
 mod journal;
 mod plan;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 
 pub use self::{
     event::{Event, Notice, SecretMessage},
+    holdings::{Holding, HoldingKind, PlannedHolding, Treatment},
     plan::{
         AfterJoin, Entry, Note, Omission, Pending, Plan, PlannedRoom, Reason, RoomLabel, Route,
         RouteKind,
@@ -39,7 +41,7 @@ pub use self::{
     progress::{Progress, Wait},
     record::{Access, Consent, Ending, Migration, MigrationId, Options, Party, Phase, Side},
     refusal::Refusal,
-    report::{Outcome, OutcomeKind, Report, ReportRow, StepResult},
+    report::{HoldingOutcome, HoldingRow, Outcome, OutcomeKind, Report, ReportRow, StepResult},
 };
 use self::{
     job::{Job, Turn},

@@ -204,6 +204,7 @@ impl super::Inner {
             plan,
             records,
             direct_chats: self.journal.direct_chats(migration.id)?,
+            holdings: self.journal.holdings(migration.id)?,
             check,
             now: self.now(),
         })

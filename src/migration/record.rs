@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
+use super::HoldingKind;
 use crate::{clock::Timestamp, homeserver::Failure};
 
 /// The number of a migration, unique within one store.
@@ -181,4 +182,11 @@ pub struct Options {
     pub included: BTreeSet<OwnedRoomOrAliasId>,
     /// Rooms named with `include` that no survey showed.
     pub named: BTreeSet<OwnedRoomOrAliasId>,
+    /// What else was taken out with `skip`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub skipped_holdings: BTreeSet<HoldingKind>,
+    /// `prefer old`: where both accounts have something of their own, the new one gets the old
+    /// one's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prefer_old: bool,
 }

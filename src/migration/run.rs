@@ -1,5 +1,7 @@
 //! The run: carries a plan out, room by room, and stops cleanly wherever it is.
 
+mod copying;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     convert::Infallible,
@@ -18,6 +20,7 @@ use ruma::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use self::copying::Copying;
 use super::{
     Entry, MigrationId, Plan, PlannedRoom, Route, Side, StepResult,
     journal::Journal,
@@ -45,6 +48,7 @@ pub(crate) struct Run<'a> {
     pub(crate) id: MigrationId,
     pub(crate) plan: &'a Plan,
     pub(crate) stage: Stage,
+    pub(crate) bot: &'a UserId,
     pub(crate) journal: &'a Journal,
     pub(crate) stop: &'a CancellationToken,
     pub(crate) clock: SharedClock,
@@ -76,6 +80,10 @@ impl Run<'_> {
             Ok(records) => records.into_iter().collect(),
             Err(error) => return RunEnd::Broken(error),
         };
+        let copying = match Copying::of(&self) {
+            Ok(copying) => copying,
+            Err(end) => return end,
+        };
         let direct = DirectChats::of(self.plan);
         let doors = Doors::of(self.plan);
         let rooms: FuturesUnordered<_> = self
@@ -84,14 +92,33 @@ impl Run<'_> {
             .iter()
             .map(|room| {
                 let record = records.remove(room.room.id.as_str()).unwrap_or_default();
-                self.bring_into(room, record, &doors, &direct)
+                self.bring_into(room, record, &doors, &direct, &copying)
             })
             .collect();
         let end = tokio::select! {
-            end = self.drain(rooms, &direct) => end,
+            end = self.carry_out_with(rooms, &direct, &copying) => end,
             never = self.watch_joins(memberships) => match never {},
         };
         if self.old_lost.load(Ordering::Relaxed) { RunEnd::AccessLost(Side::Old) } else { end }
+    }
+
+    /// Goes through the rooms, and meanwhile copies what else the old account holds.
+    async fn carry_out_with(
+        &self,
+        rooms: FuturesUnordered<impl Future<Output = Result<(), RunEnd>>>,
+        direct: &DirectChats,
+        copying: &Copying<'_>,
+    ) -> RunEnd {
+        let rooms = async {
+            copying.profile().await;
+            self.drain(rooms, direct).await
+        };
+        let (copied, end) = tokio::join!(copying.without_rooms(), rooms);
+        match (copied, end) {
+            (Err(end), RunEnd::Complete | RunEnd::Stopped) => end,
+            (Ok(()), RunEnd::Complete) => copying.last().await.err().unwrap_or(RunEnd::Complete),
+            (_, end) => end,
+        }
     }
 
     /// Waits for all rooms, also after one of them ended the run: no request is dropped halfway.
@@ -120,6 +147,7 @@ impl Run<'_> {
         mut record: RoomRecord,
         doors: &Doors,
         direct: &DirectChats,
+        copying: &Copying<'_>,
     ) -> Result<(), RunEnd> {
         let entered = match &room.route {
             Route::AlreadyThere => true,
@@ -149,7 +177,18 @@ impl Run<'_> {
         if direct.settle(room, entered) {
             self.mark_direct(direct).await?;
         }
-        Ok(())
+        if entered { copying.in_room(room).await } else { Ok(()) }
+    }
+
+    /// What is written down of a step, unless it ended the run.
+    fn result_of(result: Result<StepResult, StepError>) -> Result<StepResult, RunEnd> {
+        match result {
+            Ok(result) => Ok(result),
+            Err(StepError::Failed(failure)) => Ok(StepResult::Failed(failure)),
+            Err(StepError::Stopped) => Err(RunEnd::Stopped),
+            Err(StepError::AccessLost(side)) => Err(RunEnd::AccessLost(side)),
+            Err(StepError::Broken(error)) => Err(RunEnd::Broken(error)),
+        }
     }
 
     /// Brings the new account into a room. Whether it is in.
@@ -185,12 +224,7 @@ impl Run<'_> {
             result = step.run(id, &self.stage) => result,
             () = self.stop.cancelled(), if step.waits_for_a_person() => Err(StepError::Stopped),
         };
-        let result = match result {
-            Ok(result) => result,
-            Err(StepError::Failed(failure)) => StepResult::Failed(failure),
-            Err(StepError::Stopped) => return Err(RunEnd::Stopped),
-            Err(StepError::AccessLost(side)) => return Err(RunEnd::AccessLost(side)),
-        };
+        let result = Self::result_of(result)?;
         tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
         record.steps.insert(kind, result);
         self.journal.record_room(self.id, id.as_str(), record).await.map_err(RunEnd::Broken)?;
@@ -201,12 +235,7 @@ impl Run<'_> {
     /// Marks the direct chats that the new account is in by now.
     async fn mark_direct(&self, direct: &DirectChats) -> Result<(), RunEnd> {
         let Some(entered) = direct.take_entered() else { return Ok(()) };
-        let result = match self.stage.mark_direct(&entered).await {
-            Ok(result) => result,
-            Err(StepError::Failed(failure)) => StepResult::Failed(failure),
-            Err(StepError::Stopped) => return Err(RunEnd::Stopped),
-            Err(StepError::AccessLost(side)) => return Err(RunEnd::AccessLost(side)),
-        };
+        let result = Self::result_of(self.stage.mark_direct(&entered).await)?;
         self.journal.record_direct_chats(self.id, &result).await.map_err(RunEnd::Broken)
     }
 

@@ -18,7 +18,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{PlannedRoom, Side, StepResult};
-use crate::homeserver::{Account, Failure};
+use crate::{
+    homeserver::{Account, Failure},
+    store::StoreError,
+};
 
 /// What was done in one room, as stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -142,6 +145,8 @@ pub(crate) enum StepError {
     Stopped,
     /// The homeserver no longer accepts this side's session.
     AccessLost(Side),
+    /// Nothing can be written down any more.
+    Broken(StoreError),
 }
 
 /// What steps work with: the two accounts, and what is known of the new one's memberships.
@@ -288,7 +293,7 @@ impl Stage {
 }
 
 impl StepError {
-    fn of(side: Side, failure: Failure) -> Self {
+    pub(crate) fn of(side: Side, failure: Failure) -> Self {
         match failure {
             Failure::Stopped => Self::Stopped,
             Failure::TokenGone { .. } => Self::AccessLost(side),

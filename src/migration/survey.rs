@@ -7,13 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId,
     RoomId, RoomVersionId, UserId,
-    api::client::filter::{FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
+    api::client::filter::{Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
     events::room::{
         history_visibility::HistoryVisibility, join_rules::JoinRule, member::MembershipState,
         power_levels::RoomPowerLevels, server_acl::RoomServerAclEventContent,
     },
     room::{JoinRuleSummary, RoomSummary, RoomType},
 };
+
+use super::holdings::{Holdings, NEVER_READ};
 
 /// What one account sees of its rooms at one moment.
 #[derive(Clone, Debug)]
@@ -22,6 +24,8 @@ pub(crate) struct Survey {
     pub(crate) rooms: BTreeMap<OwnedRoomId, SurveyedRoom>,
     /// Its direct chats by the person on the other side (`m.direct`).
     pub(crate) direct: BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
+    /// What else it holds; `None` when it was only seen through another account's eyes.
+    pub(crate) holdings: Option<Holdings>,
     /// Rooms that it is not in, but that took the place of rooms that it is in.
     pub(crate) successors: BTreeMap<OwnedRoomId, Successor>,
     /// Room versions that its homeserver supports, when that was asked for.
@@ -165,11 +169,12 @@ const STATE_TYPES: [&str; 13] = [
 /// What to ask of `/sync` for a [`Survey`]: one request for the whole account, with one timeline
 /// event a room for its last activity, and only those members that a name is made from.
 pub(crate) fn survey_filter() -> FilterDefinition {
+    let secrets = NEVER_READ.map(str::to_owned).to_vec();
     let mut filter = only_rooms();
-    filter.account_data = ruma::api::client::filter::Filter::empty();
-    filter.account_data.types = Some(vec!["m.direct".to_owned()]);
+    filter.account_data = Filter::empty();
+    filter.account_data.not_types.clone_from(&secrets);
+    filter.room.account_data.not_types = secrets;
     filter.room.include_leave = true;
-    filter.room.account_data.types = Some(vec!["m.tag".to_owned()]);
     filter.room.state.types = Some(STATE_TYPES.map(str::to_owned).to_vec());
     filter.room.state.lazy_load_options =
         LazyLoadOptions::Enabled { include_redundant_members: false };
@@ -189,7 +194,7 @@ pub(crate) fn membership_filter(old: &UserId, new: &UserId) -> FilterDefinition 
         filter
     };
     let mut filter = only_rooms();
-    filter.account_data = ruma::api::client::filter::Filter::ignore_all();
+    filter.account_data = Filter::ignore_all();
     filter.room.account_data = RoomEventFilter::ignore_all();
     filter.room.state = members();
     filter.room.timeline = members();
@@ -198,7 +203,7 @@ pub(crate) fn membership_filter(old: &UserId, new: &UserId) -> FilterDefinition 
 
 fn only_rooms() -> FilterDefinition {
     let mut filter = FilterDefinition::empty();
-    filter.presence = ruma::api::client::filter::Filter::ignore_all();
+    filter.presence = Filter::ignore_all();
     filter.room = RoomFilter::empty();
     filter.room.ephemeral = RoomEventFilter::ignore_all();
     filter

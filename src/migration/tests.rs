@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use ruma::{event_id, owned_event_id, owned_room_id, owned_user_id};
+use ruma::{event_id, owned_event_id, owned_room_id, owned_user_id, push::RuleKind};
 
 use super::{
-    Access, Consent, Ending, Event, Migration, MigrationId, Notice, Options, Outcome, Party, Phase,
-    Report, ReportRow, RoomLabel, RouteKind, SecretMessage, Side, StepResult,
+    Access, Consent, Ending, Event, Holding, HoldingKind, HoldingOutcome, HoldingRow, Migration,
+    MigrationId, Notice, Options, Outcome, Party, Phase, Plan, PlannedHolding, Report, ReportRow,
+    RoomLabel, RouteKind, SecretMessage, Side, StepResult, Treatment,
     step::{RoomRecord, StepKind},
 };
 use crate::{clock::Timestamp, homeserver::Failure};
@@ -38,6 +39,8 @@ fn migration() -> Migration {
             skipped: [owned_room_id!("!skipped:a.example").into()].into(),
             included: [owned_room_id!("!included:a.example").into()].into(),
             named: [owned_room_id!("!named:a.example").into()].into(),
+            skipped_holdings: [HoldingKind::Profile, HoldingKind::PushRules].into(),
+            prefer_old: true,
         },
         started: at(1_000_000),
         consent_expires: at(1_086_400),
@@ -157,7 +160,54 @@ fn a_report_is_stored_in_this_form() {
         unchecked: None,
         rooms: outcomes.into_iter().map(row).collect(),
         direct_chats: Some(StepResult::Done),
+        holdings: holdings(),
     });
+}
+
+/// One row for each way to be copied or not, and for each holding.
+fn holdings() -> Vec<HoldingRow> {
+    let room_id = || owned_room_id!("!room:a.example");
+    let row = |holding, outcome| HoldingRow { holding, parts: 2, outcome };
+    vec![
+        row(Holding::DisplayName, HoldingOutcome::Copied(StepResult::Done)),
+        row(Holding::Avatar, HoldingOutcome::KeptOwn),
+        row(Holding::ProfileField("m.tz".into()), HoldingOutcome::Skipped),
+        row(Holding::RoomProfile(room_id()), HoldingOutcome::Copied(StepResult::Undone)),
+        row(Holding::AccountData("m.example".into()), HoldingOutcome::TooLarge),
+        row(
+            Holding::RoomAccountData { room_id: room_id(), event_type: "m.example".into() },
+            HoldingOutcome::Copied(StepResult::Failed(failure())),
+        ),
+        row(Holding::PushRules(RuleKind::Override), HoldingOutcome::KeptOwn),
+        row(Holding::PredefinedPushRules, HoldingOutcome::KeptOwn),
+    ]
+}
+
+#[test]
+fn planned_holdings_are_stored_in_this_form() {
+    let treatments = [
+        Treatment::Add,
+        Treatment::Replace,
+        Treatment::KeepOwn,
+        Treatment::Skip,
+        Treatment::TooLarge,
+    ];
+    let planned = treatments.map(|treatment| PlannedHolding {
+        holding: Holding::Avatar,
+        adds: 1,
+        differs: 2,
+        treatment,
+    });
+    insta::assert_json_snapshot!(planned);
+}
+
+#[test]
+fn a_migration_stored_before_there_were_holdings_is_read() {
+    let stored = r#"{ "skipped": ["!skipped:a.example"], "named": [] }"#;
+    let options: Options = serde_json::from_str(stored).unwrap();
+    assert!(options.skipped_holdings.is_empty() && !options.prefer_old);
+    let plan: Plan = serde_json::from_str(r#"{ "rooms": [], "direct": {} }"#).unwrap();
+    assert_eq!(plan, Plan::default());
 }
 
 #[test]

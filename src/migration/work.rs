@@ -1,8 +1,9 @@
 //! What a migration's worker does in each phase.
 
+mod surveys;
+
 use std::{sync::Arc, time::Duration};
 
-use ruma::MilliSecondsSinceUnixEpoch;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -10,11 +11,9 @@ use super::{
     Access, Ending, Event, Inner, Migration, Phase, Plan, Side,
     job::{Job, Turn},
     journal::Change,
-    plan::{Accounts, knows_no_other_server, make},
     report::Check,
     run::{Run, RunEnd, read_memberships},
     step::Stage,
-    survey::{Survey, membership_filter, survey_filter},
 };
 use crate::{
     access::{OpenError, Sessions},
@@ -144,89 +143,6 @@ impl Inner {
         }
     }
 
-    async fn make_plan(
-        &self,
-        migration: &Migration,
-        stop: &CancellationToken,
-    ) -> Result<Plan, Trouble> {
-        let old = self.open(migration, Side::Old, stop).await?;
-        let new = self.open(migration, Side::New, stop).await?;
-        let (old_survey, new_survey) = tokio::try_join!(
-            async {
-                match &old {
-                    Some(old) => self.survey_old(old).await.map(Some),
-                    None => Ok(None),
-                }
-            },
-            async {
-                match (&new, &old) {
-                    (Some(new), _) => self.survey_new(new).await,
-                    (None, Some(old)) => survey_through(old, &migration.new.user_id).await,
-                    (None, None) => Err(Trouble::Failed(Side::Old, Failure::Stopped)),
-                }
-            }
-        )?;
-        Ok(make(&Accounts {
-            old: &migration.old.user_id,
-            new: &migration.new.user_id,
-            bot: &self.bot,
-            old_survey: old_survey.as_ref(),
-            new_survey: &new_survey,
-            surveyed: MilliSecondsSinceUnixEpoch(
-                self.now().as_millisecond().try_into().unwrap_or_default(),
-            ),
-            quiet_after: self.settings.quiet_after,
-        }))
-    }
-
-    async fn survey_account(&self, account: &Account, side: Side) -> Result<Survey, Trouble> {
-        let response = account
-            .sync(survey_filter(), None, None)
-            .await
-            .map_err(|failure| Trouble::Failed(side, failure))?;
-        Ok(Survey::read(account.user_id(), &response))
-    }
-
-    /// Surveys the old account, and asks for what its own rooms do not tell: what took their place,
-    /// and, where a room could otherwise not be reached without the old server, who is in it.
-    async fn survey_old(&self, account: &Account) -> Result<Survey, Trouble> {
-        let mut survey = self.survey_account(account, Side::Old).await?;
-        let server = account.user_id().server_name();
-        let failed = |failure| Trouble::Failed(Side::Old, failure);
-        let successors: Vec<_> =
-            survey.unknown_successors().into_iter().map(ToOwned::to_owned).collect();
-        for room_id in successors {
-            let via = vec![server.to_owned()];
-            if let Some(summary) = account.room_summary(&room_id, via).await.map_err(failed)? {
-                survey.successors.insert(room_id, summary.into());
-            }
-        }
-        for (room_id, room) in &mut survey.rooms {
-            if room.is_joined_without_invitation() && knows_no_other_server(server, room) {
-                match account.joined_members(room_id).await {
-                    Ok(members) => room.count_servers(members.keys()),
-                    Err(failure @ (Failure::TokenGone { .. } | Failure::Stopped)) => {
-                        return Err(failed(failure));
-                    }
-                    // It costs this room other ways in, and nothing else.
-                    Err(failure) => tracing::info!(room = %room_id, %failure, "no members"),
-                }
-            }
-        }
-        Ok(survey)
-    }
-
-    async fn survey_new(&self, account: &Account) -> Result<Survey, Trouble> {
-        let (survey, versions) =
-            tokio::join!(self.survey_account(account, Side::New), account.room_versions());
-        let mut survey = survey?;
-        match versions {
-            Ok(versions) => survey.versions = Some(versions),
-            Err(failure) => tracing::info!(%failure, "the room versions are not known"),
-        }
-        Ok(survey)
-    }
-
     async fn run(
         &self,
         job: &Job,
@@ -271,6 +187,7 @@ impl Inner {
             id: migration.id,
             plan,
             stage,
+            bot: &self.bot,
             journal: &self.journal,
             stop,
             clock: self.clock.clone(),
@@ -370,38 +287,12 @@ impl Inner {
     ) -> Result<Check, StoreError> {
         let mut pauses = CHECK_AGAIN_AFTER.into_iter();
         loop {
-            let check = self.check(migration, stop).await;
+            let check = self.check(migration, plan, stop).await;
             let shows = self.report(migration, plan, &check)?.shows_what_was_done();
             let Some(pause) = pauses.next().filter(|_| !shows) else { return Ok(check) };
             tokio::select! {
                 () = self.clock.sleep(pause) => {}
                 () = stop.cancelled() => return Ok(check),
-            }
-        }
-    }
-
-    async fn check(&self, migration: &Migration, stop: &CancellationToken) -> Check {
-        let check = async {
-            let old = self.open(migration, Side::Old, stop).await?;
-            let Some(new) = self.open(migration, Side::New, stop).await? else {
-                let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
-                let memberships = read_memberships(old.as_ref(), None, old_user, new_user)
-                    .await
-                    .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
-                return Ok(Check::Memberships(memberships));
-            };
-            let new = self.survey_account(&new, Side::New).await?;
-            let old = match &old {
-                Some(old) => Some(self.survey_account(old, Side::Old).await?),
-                None => None,
-            };
-            Ok(Check::Surveys { new, old })
-        };
-        match check.await {
-            Ok(check) => check,
-            Err(Trouble::Failed(_, failure)) => Check::Nothing(Some(failure)),
-            Err(Trouble::Store(error)) => {
-                Check::Nothing(Some(Failure::Unsendable(error.to_string())))
             }
         }
     }
@@ -463,16 +354,6 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// Surveys what the old account can see of a new one that gave no access: where it is a member.
-async fn survey_through(old: &Account, new: &ruma::UserId) -> Result<Survey, Trouble> {
-    let filter = membership_filter(old.user_id(), new);
-    let response = old
-        .sync(filter, None, None)
-        .await
-        .map_err(|failure| Trouble::Failed(Side::Old, failure))?;
-    Ok(Survey::read_of_other(new, &response))
 }
 
 fn undiscovered(error: DiscoverError) -> Failure {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use lab::{Chat, RoomSpec, wait};
 use ruma::{OwnedRoomId, events::tag::TagName};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::scene::{Scene, is_in, level};
 
@@ -22,6 +22,40 @@ async fn membership_events(scene: &Scene<'_>, room: &OwnedRoomId) -> Vec<String>
         .collect();
     memberships.reverse();
     memberships
+}
+
+/// The keywords that an account is notified of, most important first.
+async fn keywords(scene: &Scene<'_>) -> Vec<String> {
+    let path = "/_matrix/client/v3/pushrules/";
+    let rules = scene.new.send_raw(reqwest::Method::GET, path, &Value::Null).await.unwrap();
+    let rules = rules["global"]["content"].as_array().unwrap().iter();
+    let own = rules.filter(|rule| rule["default"] == false);
+    own.map(|rule| rule["rule_id"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_bot_that_is_killed_while_it_copies_goes_on_and_keeps_the_order() {
+    let scene = Scene::new("killedcopy").await;
+    let expected: Vec<_> = (0..40).map(|number| format!("word-{number}")).collect();
+    for word in expected.iter().rev() {
+        let path = format!("/_matrix/client/v3/pushrules/global/content/{word}");
+        let rule = json!({ "actions": ["notify"], "pattern": word });
+        scene.old.send_raw(reqwest::Method::PUT, &path, &rule).await.unwrap();
+    }
+    let chats = scene.planned().await;
+    chats.old.say("go").await.unwrap();
+    for reached in [5, 20] {
+        wait::until("rules are copied", PATIENCE, || async {
+            Ok((keywords(&scene).await.len() >= reached).then_some(()))
+        })
+        .await
+        .unwrap();
+        scene.bot.kill().await.unwrap();
+        scene.bot.start_again().await.unwrap();
+    }
+    let report = chats.old.hear_about("`forget`").await.unwrap().body;
+    assert!(report.contains("40 push rules"), "{report}");
+    assert_eq!(keywords(&scene).await, expected);
 }
 
 /// What the bot said that is no answer to anything that can be said twice.

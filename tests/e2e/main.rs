@@ -7,6 +7,7 @@ mod access;
 mod by_hand;
 mod consent;
 mod course;
+mod holdings;
 mod interrupted;
 mod kill;
 mod limits;

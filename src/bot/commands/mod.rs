@@ -3,15 +3,16 @@
 
 mod accept;
 mod cancel;
+mod choices;
 mod decline;
 mod forget;
 mod go;
 mod help;
 mod include;
 mod login;
-mod named_rooms;
 mod pause;
 mod plan;
+mod prefer;
 mod report;
 mod resume;
 mod retry;
@@ -26,13 +27,13 @@ use matrix_sdk::ruma::OwnedUserId;
 
 use super::{
     answer::Answer,
-    grammar::{Argument, Arguments, Named, RoomRef},
+    grammar::{Argument, Arguments, Choices, Named},
     shared::Shared,
     wording::{self, Help},
 };
 use crate::{
     access::Login,
-    migration::{Refusal, RouteKind, Said},
+    migration::{Refusal, RouteKind, Said, Side},
 };
 
 /// All commands, in the order in which help lists them.
@@ -46,6 +47,7 @@ pub(super) static COMMANDS: &[Command] = &[
     rooms::COMMAND,
     skip::COMMAND,
     include::COMMAND,
+    prefer::COMMAND,
     go::COMMAND,
     status::COMMAND,
     pause::COMMAND,
@@ -83,7 +85,8 @@ pub(super) enum Run {
     Nothing(Does),
     Command(DoesWith<Option<String>>),
     User(DoesWith<OwnedUserId>),
-    Rooms(DoesWith<Vec<RoomRef>>),
+    Choices(DoesWith<Choices>),
+    Side(DoesWith<Side>),
     Route(DoesWith<Option<RouteKind>>),
     Login(DoesWith<Login>),
 }
@@ -96,7 +99,8 @@ impl Command {
             (Run::Command(run), Argument::None) => run(context, None),
             (Run::Command(run), Argument::Command(name)) => run(context, Some(name)),
             (Run::User(run), Argument::User(user)) => run(context, user),
-            (Run::Rooms(run), Argument::Rooms(rooms)) => run(context, rooms),
+            (Run::Choices(run), Argument::Choices(choices)) => run(context, choices),
+            (Run::Side(run), Argument::Side(side)) => run(context, side),
             (Run::Route(run), Argument::None) => run(context, None),
             (Run::Route(run), Argument::Route(route)) => run(context, Some(route)),
             (Run::Login(run), Argument::Login(login)) => run(context, login),
@@ -138,7 +142,8 @@ impl Named for Command {
             Run::Nothing(_) => Arguments::None,
             Run::Command(_) => Arguments::Command,
             Run::User(_) => Arguments::User,
-            Run::Rooms(_) => Arguments::Rooms,
+            Run::Choices(_) => Arguments::Choices,
+            Run::Side(_) => Arguments::Side,
             Run::Route(_) => Arguments::Route,
             Run::Login(_) => Arguments::Login,
         }

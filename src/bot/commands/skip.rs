@@ -1,8 +1,8 @@
 //! `skip`
 
-use super::{Command, Context, From, Run, named_rooms};
+use super::{Command, Context, From, Run, choices};
 use crate::{
-    bot::{answer::Answer, grammar::RoomRef, wording::help_texts},
+    bot::{answer::Answer, grammar::Choices, wording::help_texts},
     migration::Refusal,
 };
 
@@ -10,15 +10,23 @@ pub(super) const COMMAND: Command = Command {
     name: "skip",
     from: From::Old,
     help: help_texts::SKIP,
-    run: Run::Rooms(|context, rooms| Box::pin(run(context, rooms))),
-    tell_again: Some(|context| Box::pin(async move { named_rooms::show_plan(context) })),
+    run: Run::Choices(|context, choices| Box::pin(run(context, choices))),
+    tell_again: Some(|context| Box::pin(async move { choices::show_plan(context) })),
 };
 
-async fn run(context: Context<'_>, rooms: Vec<RoomRef>) -> Result<Answer, Refusal> {
-    let rooms = match named_rooms::resolve(context, &rooms)? {
+async fn run(context: Context<'_>, chosen: Choices) -> Result<Answer, Refusal> {
+    let migrations = &context.bot.migrations;
+    let rooms = match chosen {
+        Choices::Holdings(kinds) => {
+            migrations.skip_holdings(context.said, &kinds).await?;
+            return choices::show_holdings_change(context, true, &kinds);
+        }
+        Choices::Rooms(rooms) => rooms,
+    };
+    let rooms = match choices::resolve(context, &rooms)? {
         Ok(rooms) => rooms,
         Err(answer) => return Ok(answer),
     };
-    context.bot.migrations.skip(context.said, &rooms).await?;
-    named_rooms::show_change(context, true, &rooms)
+    migrations.skip(context.said, &rooms).await?;
+    choices::show_change(context, true, &rooms)
 }

@@ -2,8 +2,16 @@
 
 use matrix_sdk::ruma::{OwnedRoomOrAliasId, OwnedUserId};
 
-use super::{ROUTES, identifiers, nearest};
-use crate::{access::Login, migration::RouteKind, secret::Secret};
+use super::{
+    ROUTES,
+    holdings::{holdings, nearest_holding},
+    identifiers, nearest,
+};
+use crate::{
+    access::Login,
+    migration::{HoldingKind, RouteKind, Side},
+    secret::Secret,
+};
 
 /// What a command takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +22,12 @@ pub(crate) enum Arguments {
     Command,
     /// A user.
     User,
-    /// One room or more.
-    Rooms,
+    /// One room or more, or what else is copied.
+    Choices,
     /// Perhaps a route.
     Route,
+    /// `old` or `new`.
+    Side,
     /// `password SECRET`, `token SECRET` or `none`.
     Login,
 }
@@ -31,12 +41,23 @@ pub(crate) enum Argument {
     Command(String),
     /// A user.
     User(OwnedUserId),
-    /// Rooms, in the order given.
-    Rooms(Vec<RoomRef>),
+    /// Parts of a plan.
+    Choices(Choices),
     /// A route.
     Route(RouteKind),
+    /// One of the two accounts.
+    Side(Side),
     /// How access is given.
     Login(Login),
+}
+
+/// Parts of a plan as a person names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Choices {
+    /// Rooms, in the order given.
+    Rooms(Vec<RoomRef>),
+    /// What is copied besides rooms.
+    Holdings(Vec<HoldingKind>),
 }
 
 /// A room as a person names it.
@@ -58,7 +79,16 @@ pub(crate) enum Problem {
     /// This is no user.
     NotAUser(String),
     /// This is no room.
-    NotARoom(String),
+    NotARoom {
+        /// What was written.
+        word: String,
+        /// What was perhaps meant, that is no room.
+        nearest: Option<&'static str>,
+    },
+    /// This is nothing that is copied.
+    NotAHolding(String),
+    /// This is neither `old` nor `new`.
+    NotASide(String),
     /// This is no route.
     NotARoute {
         /// What was written.
@@ -86,7 +116,14 @@ pub(super) fn read(arguments: Arguments, rest: &str) -> Result<Argument, Problem
             let user = identifiers::user(word).ok_or_else(|| Problem::NotAUser(word.to_owned()))?;
             nothing_more(words, Argument::User(user))
         }
-        Arguments::Rooms => rooms(rest).map(Argument::Rooms),
+        Arguments::Choices => match holdings(rest) {
+            Some(holdings) => Ok(Argument::Choices(Choices::Holdings(holdings?))),
+            None => Ok(Argument::Choices(Choices::Rooms(rooms(rest)?))),
+        },
+        Arguments::Side => {
+            let word = words.next().ok_or(Problem::Missing)?;
+            nothing_more(words, Argument::Side(side(word)?))
+        }
         Arguments::Route => match words.next() {
             None => Ok(Argument::None),
             Some(word) => nothing_more(words, Argument::Route(route(word)?)),
@@ -110,13 +147,26 @@ fn route(word: &str) -> Result<RouteKind, Problem> {
     })
 }
 
+fn side(word: &str) -> Result<Side, Problem> {
+    match word.to_lowercase().as_str() {
+        "old" => Ok(Side::Old),
+        "new" => Ok(Side::New),
+        _ => Err(Problem::NotASide(word.to_owned())),
+    }
+}
+
 /// Rooms, separated by spaces or commas.
 fn rooms(rest: &str) -> Result<Vec<RoomRef>, Problem> {
     let rooms = rest
         .split_whitespace()
         .flat_map(|word| if is_numbers(word) { word.split(',').collect() } else { vec![word] })
         .filter(|word| !word.is_empty())
-        .map(|word| room(word).ok_or_else(|| Problem::NotARoom(word.to_owned())))
+        .map(|word| {
+            room(word).ok_or_else(|| Problem::NotARoom {
+                word: word.to_owned(),
+                nearest: nearest_holding(word),
+            })
+        })
         .collect::<Result<Vec<_>, _>>()?;
     if rooms.is_empty() { Err(Problem::Missing) } else { Ok(rooms) }
 }

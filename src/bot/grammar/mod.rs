@@ -4,6 +4,7 @@
 //! [`Arguments`] say how the rest is read.
 
 mod arguments;
+mod holdings;
 mod html;
 mod identifiers;
 mod message;
@@ -13,7 +14,8 @@ mod routes;
 mod tests;
 
 pub(super) use self::{
-    arguments::{Argument, Arguments, Problem as ArgumentProblem, RoomRef},
+    arguments::{Argument, Arguments, Choices, Problem as ArgumentProblem, RoomRef},
+    holdings::{HOLDINGS, holding_name},
     message::Words,
     mistake::Mistake,
     routes::{ROUTES, route_name},

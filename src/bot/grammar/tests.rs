@@ -20,7 +20,8 @@ const COMMANDS: &[Spec] = &[
     Spec("start", Arguments::User),
     Spec("login", Arguments::Login),
     Spec("rooms", Arguments::Route),
-    Spec("skip", Arguments::Rooms),
+    Spec("skip", Arguments::Choices),
+    Spec("prefer", Arguments::Side),
     Spec("go", Arguments::None),
 ];
 
@@ -36,7 +37,8 @@ fn shown(argument: &Argument) -> String {
         Argument::None => String::new(),
         Argument::Command(word) => word.clone(),
         Argument::User(user) => user.to_string(),
-        Argument::Rooms(rooms) => format!("{rooms:?}"),
+        Argument::Choices(choices) => format!("{choices:?}"),
+        Argument::Side(side) => format!("{side:?}"),
         Argument::Route(route) => format!("{route:?}"),
         Argument::Login(Login::Password(secret)) => {
             format!("password [{}]", secret.expose_secret())
@@ -87,6 +89,16 @@ fn commands_are_read_in_every_way_people_write_them() {
         "skip https://matrix.to/#/!a:b.c?via=b.c https://matrix.to/#/#a:b.c matrix:r/a:b.c",
         "skip https://matrix.to/#/!a:b.c/$event",
         "skip Garden",
+        "skip profile",
+        "skip Push Rules, emotes settings room settings",
+        "skip data",
+        "skip push",
+        "skip profil",
+        "skip profile 3",
+        "prefer old",
+        "prefer NEW",
+        "prefer",
+        "prefer mine",
         "skip 99999999999999999999",
         "login",
         "login none",
@@ -116,7 +128,7 @@ fn a_reply_fallback_in_the_formatted_body_is_left_out() {
     let html = r#"<mx-reply><blockquote><a href="https://matrix.to/#/!r:s/$e">In reply to</a></blockquote></mx-reply>!migrate skip <a href="https://matrix.to/#/#a:b.c?via=x&amp;via=y">A &amp; B</a>"#;
     assert_eq!(
         read("> <@tern:s> which?\n\n!migrate skip A & B", Some(html)),
-        r##"skip [Id("#a:b.c")]"##
+        r##"skip Rooms([Id("#a:b.c")])"##
     );
 }
 
@@ -141,7 +153,7 @@ fn a_word_longer_than_any_command_is_like_none() {
     let words = Words::new(&format!("skip {body}"), None, "!migrate");
     assert!(matches!(
         parse(&words, COMMANDS),
-        Err(Mistake::Arguments { problem: ArgumentProblem::NotARoom(_), .. })
+        Err(Mistake::Arguments { problem: ArgumentProblem::NotARoom { .. }, .. })
     ));
 }
 

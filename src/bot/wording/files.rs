@@ -72,6 +72,7 @@ pub(crate) fn step_words(result: &StepResult) -> String {
     }
 }
 
-fn plain(failure: &Failure) -> String {
+/// Why something failed, without markup.
+pub(super) fn plain(failure: &Failure) -> String {
     line!("{why}", why = failure_words(failure)).into_plain()
 }

@@ -87,17 +87,32 @@ pub(crate) mod texts {
     };
     /// `skip`
     pub(crate) const SKIP: Help = Help {
-        usage: "skip ROOM…",
-        does: "takes rooms out of the plan",
-        more: &["Name rooms by their numbers in `rooms`, or by ID, alias or link."],
+        usage: "skip ROOM…, skip data",
+        does: "takes rooms out of the plan, or what is copied besides rooms",
+        more: &[
+            "Name rooms by their numbers in `rooms`, or by ID, alias or link.",
+            "Besides rooms there are `profile`, `room profiles`, `ignored people`, `push rules`, \
+             `emotes`, `room settings`, `settings`, `direct chats` and `tags`, and `data` for all \
+             of these.",
+        ],
         example: "skip 3 7-9 #garden:old.example",
     };
     /// `include`
     pub(crate) const INCLUDE: Help = Help {
-        usage: "include ROOM…",
-        does: "puts rooms back into the plan, or adds others to it",
-        more: &["Name rooms by their numbers in `rooms`, or by ID, alias or link."],
+        usage: "include ROOM…, include data",
+        does: "puts back into the plan what `skip` took out, or adds other rooms to it",
+        more: &["It takes the same names as `skip`."],
         example: "include 3",
+    };
+    /// `prefer`
+    pub(crate) const PREFER: Help = Help {
+        usage: "prefer old, prefer new",
+        does: "says whose name, avatar or setting counts where both accounts have one",
+        more: &[
+            "At first the new account's counts: what it has itself stays. After `prefer old` the \
+             old account's takes its place. Rooms and rights are not touched by this.",
+        ],
+        example: "prefer old",
     };
     /// `go`
     pub(crate) const GO: Help = Help {

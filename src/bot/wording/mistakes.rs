@@ -40,11 +40,25 @@ fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
             "{text} is not the full name of a Matrix account. It looks like `@name:server`.",
             text = quote(text)
         ),
-        ArgumentProblem::NotARoom(text) => line!(
+        ArgumentProblem::NotARoom { word: text, nearest: Some(nearest) } => line!(
+            "{text} is not a room that I can look up. Did you mean `{command} {nearest}`?",
+            text = quote(text),
+            command = word(help),
+            nearest = *nearest
+        ),
+        ArgumentProblem::NotARoom { word: text, nearest: None } => line!(
             "{text} is not a room that I can look up. Use its number in `rooms`, or its ID, alias \
              or link.",
             text = quote(text)
         ),
+        ArgumentProblem::NotAHolding(text) => line!(
+            "I do not know {text}. Name rooms, or {names}, but not both at once.",
+            text = quote(text),
+            names = super::holdings::names()
+        ),
+        ArgumentProblem::NotASide(text) => {
+            line!("{text} is neither `old` nor `new`.", text = quote(text))
+        }
         ArgumentProblem::NotARoute { word, nearest: Some(nearest) } => line!(
             "{word} is not a route. Did you mean `rooms {nearest}`?",
             word = quote(word),

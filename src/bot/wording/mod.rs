@@ -6,6 +6,7 @@
 mod files;
 mod greetings;
 mod help;
+mod holdings;
 mod labels;
 mod message;
 mod mistakes;
@@ -25,11 +26,12 @@ pub(super) use self::{
     files::{csv_header, labels_of_counts, outcome_words, reason_words, step_words},
     greetings::*,
     help::{Help, command_row, for_command as help_for, list as help_list, texts as help_texts},
+    holdings::{holding_label, holding_outcome_words},
     labels::room_name,
     message::Message,
     mistakes::mistake,
     notices::{Facts, SecretFate, notice, redact_reason},
-    plan::{outdated_plan, plan, plan_changed},
+    plan::{outdated_plan, plan, plan_changed, plan_holdings_changed, plan_preferring},
     progress::{asked, progress, status},
     refusals::refusal,
     report::report,

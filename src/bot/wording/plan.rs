@@ -3,12 +3,14 @@
 use matrix_sdk::ruma::OwnedRoomOrAliasId;
 
 use super::{
+    holdings,
     message::{Line, Message, line},
     notes::{named, note_lines, omissions, pending_line},
     value::{count, rooms},
 };
 use crate::migration::{
-    Access, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side,
+    Access, HoldingKind, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side,
+    Treatment,
 };
 
 /// The plan shown, with what to say to run it.
@@ -19,16 +21,37 @@ pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message 
         old = &migration.old.user_id,
         new = &migration.new.user_id
     ));
-    if plan.rooms.is_empty() {
-        return message
-            .and("The old account is in no room, so there is nothing to move.")
-            .and(next(plan, migration, reader));
-    }
+    let holdings = holdings::in_plan(plan, migration, reader);
+    let message = match (plan.rooms.is_empty(), holdings.is_empty()) {
+        (true, true) => message.and("The old account is in no room, so there is nothing to move."),
+        (true, false) => message.and("The old account is in no room."),
+        (false, _) => message.list(routes(plan, migration)),
+    };
     message
-        .list(routes(plan, migration))
-        .list(extras(plan))
+        .list(extras(plan).into_iter().chain(holdings))
         .and_maybe(pending_line(&plan.pending))
         .and(next(plan, migration, reader))
+}
+
+/// After `skip` or `include` of what is no room: what they did, and the plan.
+pub(crate) fn plan_holdings_changed(
+    taken_out: bool,
+    changed: &[HoldingKind],
+    new_plan: &Plan,
+    migration: &Migration,
+    reader: Side,
+) -> Message {
+    Message::new(holdings::changed(taken_out, changed)).then(plan(new_plan, migration, reader))
+}
+
+/// After `prefer`: what it did, and the plan.
+pub(crate) fn plan_preferring(
+    side: Side,
+    new_plan: &Plan,
+    migration: &Migration,
+    reader: Side,
+) -> Message {
+    Message::new(holdings::preferred(side)).then(plan(new_plan, migration, reader))
 }
 
 /// After `skip` or `include`: what they did, and the plan.
@@ -90,8 +113,13 @@ fn next(plan: &Plan, migration: &Migration, reader: Side) -> Line {
         .rooms
         .iter()
         .any(|room| matches!(room.route.kind(), RouteKind::Join | RouteKind::InviteAndJoin));
+    let copies_something =
+        [Treatment::Add, Treatment::Replace].iter().any(|t| plan.with_treatment(*t).count() > 0);
     match (reader, &migration.phase) {
         (_, phase) if *phase != Phase::AwaitingGo => going_on_by_itself(phase, reader),
+        (Side::Old, _) if plan.rooms.is_empty() && copies_something => {
+            line!("To **run the plan**, tap ✅ or say `go`.")
+        }
         (Side::Old, _) if plan.rooms.is_empty() => {
             line!("Say `go` to end the migration with a report, or `cancel` to end it without.")
         }

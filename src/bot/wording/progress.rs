@@ -108,7 +108,9 @@ fn act(action: Action) -> &'static str {
         Action::Join => "join rooms",
         Action::Invite => "invite",
         Action::State => "change power levels",
-        Action::AccountData => "set tags",
+        Action::AccountData => "set tags and settings",
+        Action::Profile => "change its profile",
+        Action::Media => "copy files",
         _ => "go on",
     }
 }

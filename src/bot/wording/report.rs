@@ -1,6 +1,7 @@
 //! The report, in short.
 
 use super::{
+    holdings,
     labels::room,
     message::{Line, Message, line},
     refusals::failure_words,
@@ -70,7 +71,8 @@ pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Me
                 .then(|| line!("{room}", room = room(&row.room)))
         },
     );
-    direct_chats(message, report).and(next(report, migration, reader))
+    let message = direct_chats(message, report);
+    holdings::in_report(message, report, migration).and(next(report, migration, reader))
 }
 
 /// How many rooms the bot brought the new account into.
@@ -108,7 +110,11 @@ fn listed(
     report: &Report,
     tell: impl Fn(&ReportRow) -> Option<Line>,
 ) -> Message {
-    let mut lines: Vec<_> = report.rooms.iter().filter_map(tell).collect();
+    listed_lines(message, head, report.rooms.iter().filter_map(tell).collect())
+}
+
+/// A list, unless it is empty.
+pub(super) fn listed_lines(message: Message, head: &'static str, mut lines: Vec<Line>) -> Message {
     if lines.is_empty() {
         return message;
     }
@@ -142,7 +148,8 @@ fn unfinished(row: &ReportRow) -> Option<Line> {
     is_there(&row.outcome).then(|| line!("{room}: {what}", room = room(&row.room), what = what))
 }
 
-fn failed(result: &StepResult) -> Option<Line> {
+/// Why a step did not do what it was for.
+pub(super) fn failed(result: &StepResult) -> Option<Line> {
     match result {
         StepResult::Done | StepResult::AlreadySo => None,
         StepResult::Failed(why) => Some(line!("{why}", why = failure_words(why))),
@@ -171,7 +178,8 @@ fn next(report: &Report, migration: &Migration, reader: Side) -> Line {
         matches!(row.outcome, Outcome::Failed(_) | Outcome::Missing)
             || matches!(row.power_level, Some((_, StepResult::Failed(_))))
             || matches!(row.tags, Some(StepResult::Failed(_)))
-    }) || matches!(report.direct_chats, Some(StepResult::Failed(_)));
+    }) || matches!(report.direct_chats, Some(StepResult::Failed(_)))
+        || holdings::has_failed(report);
     if !migration.phase.is_over() {
         return line!(
             "The migration is not over, so this is how it stands now. `status` tells more."

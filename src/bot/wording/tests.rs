@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use insta::assert_snapshot;
 use matrix_sdk::ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomOrAliasId, OwnedUserId, RoomVersionId,
-    api::error::ErrorCode, event_id, owned_room_alias_id, owned_room_id, owned_user_id, room_id,
-    user_id,
+    api::error::ErrorCode, event_id, owned_room_alias_id, owned_room_id, owned_user_id,
+    push::RuleKind, room_id, user_id,
 };
 
 use super::{message::Line, *};
@@ -16,9 +16,10 @@ use crate::{
     clock::Timestamp,
     homeserver::{Action, DiscoverError, Failure, Fault, WaitReason},
     migration::{
-        Access, AfterJoin, Consent, Ending, Entry, Event, Migration, MigrationId, Note, Omission,
-        Options, Outcome, Party, Pending, Phase, Plan, PlannedRoom, Progress, Reason, Refusal,
-        Report, ReportRow, RoomLabel, Route, RouteKind, SecretMessage, Side, StepResult, Wait,
+        Access, AfterJoin, Consent, Ending, Entry, Event, Holding, HoldingKind, HoldingOutcome,
+        HoldingRow, Migration, MigrationId, Note, Omission, Options, Outcome, Party, Pending,
+        Phase, Plan, PlannedHolding, PlannedRoom, Progress, Reason, Refusal, Report, ReportRow,
+        RoomLabel, Route, RouteKind, SecretMessage, Side, StepResult, Treatment, Wait,
     },
 };
 
@@ -102,7 +103,34 @@ fn sample_plan() -> Plan {
     rooms[2].after.tags = [("m.favourite".to_owned(), None)].into();
     let bob = user_id!("@bob:old.example").to_owned();
     let direct = BTreeMap::from([(bob, vec![room_id!("!bob:old.example").to_owned()])]);
-    Plan { rooms, direct, pending: Vec::new() }
+    Plan { rooms, direct, pending: Vec::new(), holdings: sample_holdings() }
+}
+
+/// One thing of each kind, treated in each way.
+fn sample_holdings() -> Vec<PlannedHolding> {
+    let planned = |holding, treatment| PlannedHolding { holding, adds: 3, differs: 1, treatment };
+    let data = |event_type: &str| Holding::AccountData(event_type.to_owned());
+    vec![
+        planned(Holding::DisplayName, Treatment::Replace),
+        planned(Holding::Avatar, Treatment::Add),
+        planned(Holding::ProfileField("m.tz".to_owned()), Treatment::Add),
+        planned(Holding::ProfileField("<b>".to_owned()), Treatment::Add),
+        planned(Holding::PredefinedPushRules, Treatment::Add),
+        planned(Holding::PushRules(RuleKind::Room), Treatment::Add),
+        planned(data("m.ignored_user_list"), Treatment::Add),
+        planned(data("im.ponies.user_emotes"), Treatment::Add),
+        planned(data("org.example.a"), Treatment::Add),
+        planned(data("org.example.b"), Treatment::KeepOwn),
+        planned(data("org.example.c"), Treatment::TooLarge),
+        planned(Holding::RoomProfile(room_id!("!space:old.example").to_owned()), Treatment::Add),
+        planned(
+            Holding::RoomAccountData {
+                room_id: room_id!("!space:old.example").to_owned(),
+                event_type: "m.marked_unread".to_owned(),
+            },
+            Treatment::Add,
+        ),
+    ]
 }
 
 fn refused() -> Failure {
@@ -156,7 +184,29 @@ pub(in crate::bot) fn sample_report() -> Report {
         unchecked: None,
         rooms,
         direct_chats: Some(StepResult::Done),
+        holdings: sample_holding_rows(),
     }
+}
+
+/// Each way to end.
+fn sample_holding_rows() -> Vec<HoldingRow> {
+    let row = |holding, outcome| HoldingRow { holding, parts: 2, outcome };
+    let copied = HoldingOutcome::Copied;
+    let data = |event_type: &str| Holding::AccountData(event_type.to_owned());
+    let room_id = room_id!("!space:old.example").to_owned();
+    vec![
+        row(Holding::DisplayName, copied(StepResult::Done)),
+        row(Holding::Avatar, copied(StepResult::Failed(refused()))),
+        row(Holding::ProfileField("m.tz".to_owned()), HoldingOutcome::KeptOwn),
+        row(Holding::PushRules(RuleKind::Content), copied(StepResult::AlreadySo)),
+        row(Holding::RoomProfile(room_id.clone()), copied(StepResult::Undone)),
+        row(
+            Holding::RoomAccountData { room_id, event_type: "m.marked_unread".to_owned() },
+            copied(StepResult::NotTried),
+        ),
+        row(data("m.ignored_user_list"), HoldingOutcome::Skipped),
+        row(data("=cmd()"), HoldingOutcome::TooLarge),
+    ]
 }
 
 fn sample_progress() -> Progress {
@@ -241,6 +291,10 @@ fn mistakes() {
         "start bob",
         "start @a:b.c @d:e.f",
         "skip Garden",
+        "skip profil",
+        "skip profile 3",
+        "prefer",
+        "prefer mine",
         "rooms invit",
         "rooms all",
         "login",
@@ -450,11 +504,20 @@ fn plans() {
         ..Plan::default()
     };
     let rooms = ["!skip:old.example", "!closed:old.example"].map(|id| id.try_into().unwrap());
+    let no_rooms = Plan { rooms: Vec::new(), ..sample_plan() };
+    let mut skipping = migration.clone();
+    skipping.options.skipped_holdings = [HoldingKind::Emotes, HoldingKind::Tags].into();
+    let kinds = [HoldingKind::Emotes];
     assert_snapshot!(shown([
         ("no rooms", plan(&Plan::default(), &migration, Side::Old)),
         ("nothing to do", plan(&stuck, &migration, Side::Old)),
         ("taken out", plan_changed(true, &rooms, &sample_plan(), &migration, Side::Old)),
         ("put in", plan_changed(false, &rooms, &stuck, &migration, Side::Old)),
+        ("no rooms but more", plan(&no_rooms, &migration, Side::Old)),
+        ("emotes taken out", plan_holdings_changed(true, &kinds, &no_rooms, &skipping, Side::Old)),
+        ("emotes put in", plan_holdings_changed(false, &kinds, &no_rooms, &migration, Side::Old)),
+        ("the old preferred", plan_preferring(Side::Old, &no_rooms, &migration, Side::Old)),
+        ("the new preferred", plan_preferring(Side::New, &no_rooms, &migration, Side::New)),
     ]));
 }
 
@@ -520,7 +583,11 @@ fn states() {
 #[test]
 fn reports() {
     let (finished, running) = (migration(Phase::Finished), migration(Phase::Running));
-    let clean = Report { rooms: sample_report().rooms[..1].to_vec(), ..sample_report() };
+    let clean = Report {
+        rooms: sample_report().rooms[..1].to_vec(),
+        holdings: Vec::new(),
+        ..sample_report()
+    };
     let unchecked = Report {
         unchecked: Some(unreachable()),
         direct_chats: Some(StepResult::NoAccess),

@@ -6,6 +6,7 @@ use ruma::{
         tag::{TagInfo, TagName},
     },
     owned_server_name,
+    push::{NewPatternedPushRule, NewPushRule},
 };
 use serde_json::{Value, json};
 
@@ -54,6 +55,58 @@ async fn a_tag_keeps_its_order() {
     .await;
     assert_eq!(seen.call, "PUT user/@alice:example.org/rooms/!arctic:example.org/tags/m.favourite");
     assert_eq!(seen.body, json!({ "order": 0.25 }));
+}
+
+#[tokio::test]
+async fn a_push_rule_goes_after_another_one() {
+    let rule = NewPatternedPushRule::new("garden".into(), "garden".into(), vec![]);
+    let seen = sent_by(async |account| {
+        let rule = NewPushRule::Content(rule);
+        account.set_push_rule(rule, Some("flowers".into())).await.unwrap();
+    })
+    .await;
+    assert_eq!(seen.call, "PUT pushrules/global/content/garden");
+    assert_eq!(seen.query, "after=flowers");
+    assert_eq!(seen.body, json!({ "actions": [], "pattern": "garden" }));
+}
+
+#[tokio::test]
+async fn a_profile_field_is_sent_under_its_name() {
+    let seen = sent_by(async |account| {
+        account.set_profile_field("displayname", json!("Alice")).await.unwrap();
+    })
+    .await;
+    assert_eq!(seen.call, "PUT profile/@alice:example.org/displayname");
+    assert_eq!(seen.body, json!({ "displayname": "Alice" }));
+}
+
+#[tokio::test]
+async fn a_file_keeps_its_type() {
+    let file = File { content: b"[1]".to_vec(), content_type: Some("image/png".into()) };
+    let fake = Fake::start(|_, _| json(200, &json!({ "content_uri": "mxc://a.b/c" }))).await;
+    let account = account(&transport(&clock()), &fake).await;
+    assert_eq!(account.upload(file).await.unwrap(), "mxc://a.b/c");
+    let [seen] = <[Seen; 1]>::try_from(fake.seen()).unwrap();
+    assert_eq!(seen.headers["content-type"], "image/png");
+    assert_eq!(seen.body, json!([1]));
+}
+
+#[tokio::test]
+async fn a_profile_that_is_not_there_has_no_fields() {
+    let fake = Fake::start(|_, _| error(404, "M_NOT_FOUND", "")).await;
+    let account = account(&transport(&clock()), &fake).await;
+    assert!(account.profile(bob()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn push_rules_are_read_from_homeservers_that_do_not_give_them_as_account_data() {
+    let fake = Fake::start(|call, _| match call {
+        "GET pushrules/" => json(200, &json!({ "global": { "content": [] } })),
+        _ => error(404, "M_NOT_FOUND", ""),
+    })
+    .await;
+    let account = account(&transport(&clock()), &fake).await;
+    assert!(account.push_rules().await.unwrap().contains_key("global"));
 }
 
 #[tokio::test]

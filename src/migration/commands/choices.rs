@@ -3,7 +3,9 @@
 use ruma::{OwnedRoomAliasId, OwnedRoomOrAliasId};
 
 use super::{only, wrong_phase};
-use crate::migration::{Migration, Migrations, Phase, Plan, Refusal, Said, Side, journal::Change};
+use crate::migration::{
+    HoldingKind, Migration, Migrations, Options, Phase, Plan, Refusal, Said, Side, journal::Change,
+};
 
 impl Migrations {
     /// `skip`: takes rooms out of the plan. Answers with the plan as it then is.
@@ -47,6 +49,61 @@ impl Migrations {
             Ok(())
         })
         .await
+    }
+
+    /// `skip`: takes these holdings out of the plan. Answers with the plan as it then is.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoMigration`], [`Refusal::WrongSide`], [`Refusal::WrongPhase`],
+    /// [`Refusal::NoPlan`].
+    pub async fn skip_holdings(&self, said: &Said, kinds: &[HoldingKind]) -> Result<Plan, Refusal> {
+        self.choose_holdings(said, |options| options.skipped_holdings.extend(kinds)).await
+    }
+
+    /// `include`: takes these holdings back in. Answers with the plan as it then is.
+    ///
+    /// # Errors
+    ///
+    /// As [`skip_holdings`](Self::skip_holdings).
+    pub async fn include_holdings(
+        &self,
+        said: &Said,
+        kinds: &[HoldingKind],
+    ) -> Result<Plan, Refusal> {
+        self.choose_holdings(said, |options| {
+            options.skipped_holdings.retain(|kind| !kinds.contains(kind));
+        })
+        .await
+    }
+
+    /// `prefer`: whose of two values the new account has in the end, where both accounts have
+    /// their own. Answers with the plan as it then is.
+    ///
+    /// # Errors
+    ///
+    /// As [`skip_holdings`](Self::skip_holdings).
+    pub async fn prefer(&self, said: &Said, side: Side) -> Result<Plan, Refusal> {
+        self.choose_holdings(said, |options| options.prefer_old = side == Side::Old).await
+    }
+
+    async fn choose_holdings(
+        &self,
+        said: &Said,
+        choose: impl FnOnce(&mut Options),
+    ) -> Result<Plan, Refusal> {
+        let inner = self.inner();
+        let (job, turn, mut migration, side) = inner.active(&said.by).await?;
+        only(side, Side::Old)?;
+        // Not once it runs: what is copied already would have been copied otherwise.
+        if *migration.phase.underlying() != Phase::AwaitingGo {
+            return Err(wrong_phase(&migration));
+        }
+        let plan = inner.journal.plan(migration.id)?.ok_or(Refusal::NoPlan)?;
+        choose(&mut migration.options);
+        let plan = plan.with(&migration.options);
+        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
+        Ok(plan)
     }
 
     async fn choose(

@@ -138,7 +138,13 @@ impl Migrations {
             .collect();
         let direct_failed =
             matches!(inner.journal.direct_chats(migration.id)?, Some(StepResult::Failed(_)));
-        if failed.is_empty() && !direct_failed {
+        let holdings = inner.journal.holdings(migration.id)?;
+        let failed_holdings: Vec<_> = holdings
+            .iter()
+            .filter(|(_, result)| matches!(result, StepResult::Failed(_)))
+            .map(|(holding, _)| holding)
+            .collect();
+        if failed.is_empty() && !direct_failed && failed_holdings.is_empty() {
             return Err(Refusal::NothingToRetry);
         }
         migration.phase = Phase::Running;
@@ -147,6 +153,7 @@ impl Migrations {
         let rooms = failed.iter().map(|(room, record)| (room.as_str(), record));
         inner.journal.put_rooms(&mut change.batch, migration.id, rooms)?;
         inner.journal.forget_direct_chats(&mut change.batch, migration.id);
+        inner.journal.forget_holdings(&mut change.batch, migration.id, failed_holdings);
         inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Entry, Note, Omission, Reason, Route};
 
 /// The name that a variant is stored under.
-fn key(variant: impl Serialize) -> String {
+pub(in crate::migration) fn key(variant: impl Serialize) -> String {
     match serde_json::to_value(variant).unwrap() {
         serde_json::Value::String(key) => key,
         serde_json::Value::Object(object) => object.keys().next().unwrap().clone(),
@@ -97,9 +97,14 @@ fn code(folder: &Path) -> String {
 
 #[test]
 fn the_table_of_rooms_is_complete_and_names_tests_that_exist() {
+    assert_complete("docs/rooms.md", situations());
+}
+
+/// Asserts that a table has all situations, and with each a test that exists.
+pub(in crate::migration) fn assert_complete(path: &str, situations: Vec<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let table = fs::read_to_string(root.join("docs/rooms.md")).unwrap();
-    for situation in situations() {
+    let table = fs::read_to_string(root.join(path)).unwrap();
+    for situation in situations {
         assert!(table.contains(&format!("(`{situation}`)")), "{situation} is missing");
     }
     let code = [code(&root.join("src")), code(&root.join("tests"))].concat();

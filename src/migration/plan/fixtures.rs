@@ -10,7 +10,7 @@ use ruma::{
 use serde_json::{Value, json};
 
 use super::{Accounts, Plan, make};
-use crate::migration::survey::Survey;
+use crate::migration::{holdings::Copies, survey::Survey};
 
 pub(super) const OLD: &str = "@old:a.example";
 pub(super) const NEW: &str = "@new:b.example";
@@ -147,6 +147,7 @@ pub(super) fn plan(old: &Survey, new: &Survey) -> Plan {
         new_survey: new,
         surveyed: MilliSecondsSinceUnixEpoch(NOW.into()),
         quiet_after: Duration::from_secs(500),
+        copies: &Copies::new(),
     })
 }
 

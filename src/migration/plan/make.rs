@@ -15,7 +15,10 @@ use super::{
     route,
     via::via,
 };
-use crate::migration::survey::{Successor, Survey, SurveyedRoom};
+use crate::migration::{
+    holdings::{self, Comparison, Copies, PlannedHolding, Trio},
+    survey::{Successor, Survey, SurveyedRoom},
+};
 
 /// What a plan is made from, besides the options that are [applied](Plan::with) to it.
 #[derive(Debug)]
@@ -34,14 +37,36 @@ pub(crate) struct Accounts<'a> {
     pub(crate) surveyed: MilliSecondsSinceUnixEpoch,
     /// After how long without anything happening a room is called quiet.
     pub(crate) quiet_after: Duration,
+    /// Files that were copied before.
+    pub(crate) copies: &'a Copies,
 }
 
 /// Makes the plan.
 pub(crate) fn make(accounts: &Accounts<'_>) -> Plan {
     match accounts.old_survey {
-        Some(old) => plan_from_old(accounts, old),
+        Some(old) => {
+            let mut plan = plan_from_old(accounts, old);
+            plan.holdings = plan_holdings(accounts, &plan.rooms);
+            plan
+        }
         None => plan_from_invitations(accounts),
     }
+}
+
+/// The plan for what the old account holds besides these rooms, where both accounts can be read.
+pub(crate) fn plan_holdings(accounts: &Accounts<'_>, rooms: &[PlannedRoom]) -> Vec<PlannedHolding> {
+    let old = accounts.old_survey.and_then(|survey| survey.holdings.as_ref());
+    let (Some(old), Some(new)) = (old, &accounts.new_survey.holdings) else {
+        return Vec::new();
+    };
+    let rooms = rooms.iter().filter_map(|room| OwnedRoomId::try_from(room.room.id.clone()).ok());
+    holdings::plan(&Comparison {
+        trio: Trio { old: accounts.old, new: accounts.new, bot: accounts.bot },
+        old,
+        new,
+        copies: accounts.copies,
+        rooms: &rooms.collect(),
+    })
 }
 
 /// The plan for an account that can be read: every room it is in, and what took a room's place.
@@ -71,7 +96,7 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
         let route = routes.get(room_id).cloned()?;
         Some(plan_successor(accounts, room_id, successor, route))
     }));
-    Plan { rooms, direct, pending: pending(old) }
+    Plan { rooms, direct, pending: pending(old), holdings: Vec::new() }
 }
 
 /// The plan for an account that said `login none`: where it invited the new account by hand.
@@ -191,7 +216,7 @@ fn plan_room(
     direct_with: Vec<OwnedUserId>,
     route: Route,
 ) -> PlannedRoom {
-    let gets_in = matches!(route, Route::AlreadyThere | Route::Join { .. } | Route::InviteAndJoin);
+    let gets_in = route.gets_in();
     let seen_by_new = accounts.new_survey.rooms.get(room_id);
     PlannedRoom {
         after: if gets_in { after_join(accounts, room, seen_by_new) } else { AfterJoin::default() },

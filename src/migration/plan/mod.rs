@@ -2,7 +2,7 @@
 
 mod after;
 #[cfg(test)]
-mod documented;
+pub(super) mod documented;
 #[cfg(test)]
 mod fixtures;
 mod make;
@@ -23,10 +23,10 @@ use ruma::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    make::{Accounts, make},
+    make::{Accounts, make, plan_holdings},
     via::knows_no_other_server,
 };
-use super::Options;
+use super::{HoldingKind, Options, PlannedHolding, Treatment};
 
 /// What a migration would do, room by room, in the order in which it is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Plan {
     pub rooms: Vec<PlannedRoom>,
     /// Room IDs by the person on the other side, to be merged into the new account's `m.direct`.
     pub direct: BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
+    /// What else the old account holds that the new one does not have in the same way.
+    #[serde(default)]
+    pub holdings: Vec<PlannedHolding>,
     /// Invitations and knocks of the old account that nobody has answered. Only who is in such a
     /// room can bring the new account there.
     #[serde(default)]
@@ -72,12 +75,40 @@ impl Plan {
             }
         }
         self.go_around_skipped();
+        self.choose_holdings(options);
         for id in &options.named {
             if self.rooms.iter().all(|room| room.room.id != *id) {
                 self.rooms.push(PlannedRoom::named(id));
             }
         }
         self
+    }
+
+    /// Applies to what else is copied what the person chose. What belongs to a room goes where the
+    /// new account goes.
+    fn choose_holdings(&mut self, options: &Options) {
+        let skips = |kind| options.skipped_holdings.contains(&kind);
+        if skips(HoldingKind::DirectChats) {
+            self.direct.clear();
+        }
+        if skips(HoldingKind::Tags) {
+            self.rooms.iter_mut().for_each(|room| room.after.tags.clear());
+        }
+        let entered: BTreeSet<&str> = self
+            .rooms
+            .iter()
+            .filter(|room| room.route.gets_in())
+            .map(|room| room.room.id.as_str())
+            .collect();
+        self.holdings.retain(|planned| {
+            planned.holding.room_id().is_none_or(|room_id| entered.contains(room_id.as_str()))
+        });
+        self.holdings.iter_mut().for_each(|planned| planned.choose(options));
+    }
+
+    /// The holdings that are treated in this way, in order.
+    pub fn with_treatment(&self, treatment: Treatment) -> impl Iterator<Item = &PlannedHolding> {
+        self.holdings.iter().filter(move |planned| planned.treatment == treatment)
     }
 
     /// Finds another way into rooms whose way in leads through a room that is left out.
@@ -260,6 +291,11 @@ pub enum Note {
 }
 
 impl Route {
+    /// Whether the new account gets in, or is in already.
+    pub(crate) fn gets_in(&self) -> bool {
+        matches!(self, Self::AlreadyThere | Self::Join(_) | Self::InviteAndJoin)
+    }
+
     /// The route without its particulars.
     pub fn kind(&self) -> RouteKind {
         match self {

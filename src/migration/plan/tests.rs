@@ -11,7 +11,7 @@ use super::{
     fixtures::{NEW, NOW, OLD, Room, new_survey, old_survey, plan, plan_of, restricted, survey},
     make,
 };
-use crate::migration::{Options, survey::Successor};
+use crate::migration::{Options, holdings::Copies, survey::Successor};
 
 /// A line for each room.
 fn lines(plan: &Plan) -> String {
@@ -245,6 +245,7 @@ fn without_access_to_the_old_account_its_own_invitations_are_the_plan() {
         new_survey: &new,
         surveyed: MilliSecondsSinceUnixEpoch(NOW.into()),
         quiet_after: Duration::from_secs(500),
+        copies: &Copies::new(),
     });
     insta::assert_snapshot!(lines(&plan), @"!by-old:a.example Join(Invited)");
     assert_eq!(plan.rooms[0].room.name.as_deref(), Some("Club"));
@@ -260,6 +261,7 @@ fn choices_take_rooms_out_and_add_rooms_that_no_survey_showed() {
         skipped: [ruma::room_id!("!skipped:c.example").to_owned().into()].into(),
         included: Default::default(),
         named: [ruma::room_alias_id!("#extra:d.example").to_owned().into()].into(),
+        ..Options::default()
     };
     let plan = plan.with(&options);
     insta::assert_snapshot!(lines(&plan), @"

@@ -1,18 +1,18 @@
 //! The writing of a report: what was recorded, held against what is there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use ruma::{
     OwnedRoomId, UserId,
     events::room::{member::MembershipState, power_levels::UserPowerLevel},
 };
 
-use super::{Outcome, Report, ReportRow, StepResult};
+use super::{HoldingOutcome, HoldingRow, Outcome, Report, ReportRow, StepResult};
 use crate::{
     clock::Timestamp,
     homeserver::Failure,
     migration::{
-        Access, Migration, Plan, PlannedRoom, Route,
+        Access, Migration, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
         run::Memberships,
         step::{RoomRecord, StepKind},
         survey::{Survey, SurveyedRoom},
@@ -24,7 +24,12 @@ use crate::{
 pub(crate) enum Check {
     /// What the new account sees itself; and for power levels also what the old one sees, which
     /// raised them: over federation they may take a moment to arrive.
-    Surveys { new: Survey, old: Option<Survey> },
+    Surveys {
+        new: Box<Survey>,
+        old: Option<Box<Survey>>,
+        /// What the new account still does not have of what the old one holds.
+        lacking: Vec<PlannedHolding>,
+    },
     /// What the old account sees of it, where there is no access to the new one.
     Memberships(Memberships),
     /// Nothing could be read, for this reason; or there was no need to.
@@ -38,6 +43,7 @@ pub(crate) struct Findings<'a> {
     pub(crate) plan: &'a Plan,
     pub(crate) records: &'a HashMap<String, RoomRecord>,
     pub(crate) direct_chats: Option<StepResult>,
+    pub(crate) holdings: HashMap<String, StepResult>,
     pub(crate) check: &'a Check,
     pub(crate) now: Timestamp,
 }
@@ -45,7 +51,8 @@ pub(crate) struct Findings<'a> {
 impl Findings<'_> {
     /// Writes the report.
     pub(crate) fn report(self) -> Report {
-        let rooms = self.plan.rooms.iter().map(|room| self.row(room)).collect();
+        let rooms: Vec<_> = self.plan.rooms.iter().map(|room| self.row(room)).collect();
+        let holdings = self.holdings(&rooms);
         Report {
             old: self.migration.old.user_id.clone(),
             new: self.migration.new.user_id.clone(),
@@ -57,6 +64,7 @@ impl Findings<'_> {
             },
             rooms,
             direct_chats: self.direct_chats(),
+            holdings,
         }
     }
 
@@ -75,6 +83,41 @@ impl Findings<'_> {
                 raised.then_some((id, record))
             })
             .collect()
+    }
+
+    /// A row for each holding, but for those that belong to rooms that the new account is not in:
+    /// it is told of the rooms that they are missing.
+    fn holdings(&self, rooms: &[ReportRow]) -> Vec<HoldingRow> {
+        let entered: HashSet<&str> = rooms
+            .iter()
+            .filter(|row| matches!(row.outcome, Outcome::AlreadyThere | Outcome::Joined))
+            .map(|row| row.room.id.as_str())
+            .collect();
+        let is_told = |planned: &&PlannedHolding| {
+            planned.holding.room_id().is_none_or(|room_id| entered.contains(room_id.as_str()))
+        };
+        let holdings = self.plan.holdings.iter().filter(is_told);
+        holdings.map(|planned| self.holding(planned)).collect()
+    }
+
+    fn holding(&self, planned: &PlannedHolding) -> HoldingRow {
+        let is_lacking = || match self.check {
+            Check::Surveys { lacking, .. } => lacking.iter().any(|lacking| {
+                lacking.holding == planned.holding && lacking.prefers_old().is_some()
+            }),
+            _ => false,
+        };
+        let outcome = match planned.treatment {
+            Treatment::Add | Treatment::Replace => {
+                let result = self.holdings.get(&planned.holding.key()).cloned();
+                let result = result.unwrap_or(StepResult::NotTried);
+                HoldingOutcome::Copied(checked(result, !is_lacking()))
+            }
+            Treatment::KeepOwn => HoldingOutcome::KeptOwn,
+            Treatment::Skip => HoldingOutcome::Skipped,
+            Treatment::TooLarge => HoldingOutcome::TooLarge,
+        };
+        HoldingRow { holding: planned.holding.clone(), parts: planned.parts(), outcome }
     }
 
     fn row(&self, room: &PlannedRoom) -> ReportRow {
@@ -150,8 +193,8 @@ impl Findings<'_> {
 
     /// Whether the new account has this power in a room, as far as the check tells.
     fn has_power(&self, room: &PlannedRoom, level: i64) -> bool {
-        let Check::Surveys { new, old } = self.check else { return true };
-        let mut seen = [Some(new), old.as_ref()].into_iter().flatten();
+        let Check::Surveys { new, old, .. } = self.check else { return true };
+        let mut seen = old.iter().chain([new]);
         let user = &self.migration.new.user_id;
         seen.any(|survey| joined(survey, room).is_some_and(|room| has_power(room, user, level)))
     }

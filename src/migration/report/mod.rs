@@ -8,7 +8,10 @@ use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::findings::{Check, Findings};
-use super::plan::{Omission, Reason, RoomLabel, RouteKind};
+use super::{
+    Holding,
+    plan::{Omission, Reason, RoomLabel, RouteKind},
+};
 use crate::{clock::Timestamp, homeserver::Failure};
 
 /// The report of one migration.
@@ -28,6 +31,10 @@ pub struct Report {
     pub rooms: Vec<ReportRow>,
     /// What was done for the account as a whole: the direct chats list.
     pub direct_chats: Option<StepResult>,
+    /// A row for each thing that the old account holds besides its rooms and that the new one did
+    /// not have in the same way.
+    #[serde(default)]
+    pub holdings: Vec<HoldingRow>,
 }
 
 impl Report {
@@ -45,6 +52,7 @@ impl Report {
     pub(crate) fn shows_what_was_done(&self) -> bool {
         let undone = |result: Option<&StepResult>| result == Some(&StepResult::Undone);
         !undone(self.direct_chats.as_ref())
+            && !self.holdings.iter().any(|row| undone(Some(&row.result)))
             && !self.rooms.iter().any(|row| {
                 row.outcome == Outcome::Missing
                     || undone(row.power_level.as_ref().map(|(_, result)| result))
@@ -71,6 +79,31 @@ pub struct ReportRow {
     pub tags: Option<StepResult>,
     /// What is left to the old account alone, since it created the room.
     pub creator_stays: bool,
+}
+
+/// One thing that the old account holds besides its rooms.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HoldingRow {
+    /// Which thing.
+    pub holding: Holding,
+    /// How many parts of it were to be copied, or would have been: people, rules, emotes.
+    pub parts: usize,
+    /// What became of it.
+    pub outcome: HoldingOutcome,
+}
+
+/// What became of a holding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldingOutcome {
+    /// It was to be copied, and this came of it.
+    Copied(StepResult),
+    /// The new account has its own, which stayed.
+    KeptOwn,
+    /// Taken out by the person.
+    Skipped,
+    /// Too large to be copied.
+    TooLarge,
 }
 
 /// How one room ended.

@@ -26,6 +26,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{Survey, SurveyedRoom};
+use crate::migration::holdings::Holdings;
 
 impl Survey {
     /// Reads a survey of `user_id` from its own `/sync`.
@@ -52,7 +53,8 @@ impl Survey {
         for (room_id, joined) in &response.rooms.join {
             rooms.insert(room_id.clone(), read_joined(user_id, joined));
         }
-        Self { direct: read_direct(response), ..Self::of(rooms) }
+        let holdings = Some(Holdings::read(user_id, response));
+        Self { direct: read_direct(response), holdings, ..Self::of(rooms) }
     }
 
     /// Reads the membership of `user_id` in the rooms that another account's `/sync` tells of.
@@ -69,7 +71,13 @@ impl Survey {
     }
 
     fn of(rooms: BTreeMap<OwnedRoomId, SurveyedRoom>) -> Self {
-        Self { rooms, direct: BTreeMap::new(), successors: BTreeMap::new(), versions: None }
+        Self {
+            rooms,
+            direct: BTreeMap::new(),
+            holdings: None,
+            successors: BTreeMap::new(),
+            versions: None,
+        }
     }
 }
 

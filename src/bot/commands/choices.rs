@@ -1,4 +1,4 @@
-//! Rooms as `skip` and `include` take them, and the plan that comes of it.
+//! What `skip`, `include` and `prefer` choose, and the plan that comes of it.
 
 use matrix_sdk::ruma::OwnedRoomOrAliasId;
 
@@ -7,9 +7,10 @@ use crate::{
     bot::{
         answer::Answer,
         grammar::RoomRef,
+        records::Prompt,
         wording::{self, Message},
     },
-    migration::Refusal,
+    migration::{HoldingKind, Migration, Plan, Refusal, Side},
 };
 
 /// The rooms meant; or, when a number is in no list, the answer to that.
@@ -43,21 +44,36 @@ pub(super) fn show_change(
     taken_out: bool,
     changed: &[OwnedRoomOrAliasId],
 ) -> Result<Answer, Refusal> {
-    let (migration, side) = context.bot.migrations.of(&context.said.by)?;
-    let plan = context.bot.migrations.current_plan(migration.id)?;
-    let shown = wording::plan_changed(taken_out, changed, &plan, &migration, side);
-    Ok(as_prompt(shown, migration.id))
+    show_with(context, |plan, migration, reader| {
+        wording::plan_changed(taken_out, changed, plan, migration, reader)
+    })
+}
+
+/// The plan after a change of what is copied besides rooms.
+pub(super) fn show_holdings_change(
+    context: Context<'_>,
+    taken_out: bool,
+    changed: &[HoldingKind],
+) -> Result<Answer, Refusal> {
+    show_with(context, |plan, migration, reader| {
+        wording::plan_holdings_changed(taken_out, changed, plan, migration, reader)
+    })
 }
 
 /// The plan as it is.
 pub(super) fn show_plan(context: Context<'_>) -> Result<Answer, Refusal> {
-    let (migration, side) = context.bot.migrations.of(&context.said.by)?;
-    let plan = context.bot.migrations.current_plan(migration.id)?;
-    Ok(as_prompt(wording::plan(&plan, &migration, side), migration.id))
+    show_with(context, wording::plan)
 }
 
-fn as_prompt(message: Message, migration: crate::migration::MigrationId) -> Answer {
-    Answer::from(message).with_prompt(crate::bot::records::Prompt::Plan { migration })
+/// The plan in these words, which can be answered with a ✅.
+pub(super) fn show_with(
+    context: Context<'_>,
+    words: impl Fn(&Plan, &Migration, Side) -> Message,
+) -> Result<Answer, Refusal> {
+    let (migration, reader) = context.bot.migrations.of(&context.said.by)?;
+    let plan = context.bot.migrations.current_plan(migration.id)?;
+    let prompt = Prompt::Plan { migration: migration.id };
+    Ok(Answer::from(words(&plan, &migration, reader)).with_prompt(prompt))
 }
 
 #[cfg(test)]
