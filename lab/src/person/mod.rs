@@ -129,7 +129,7 @@ impl Person {
         let room =
             wait::until(&format!("{other} invites {}", self.user_id()), PATIENCE, || async {
                 for room in self.client().invited_rooms() {
-                    // The client may know of the invitation before it knows who it is from.
+                    // The room may be known before the invitation to it is.
                     let Ok(invite) = room.invite_details().await else { continue };
                     if invite.inviter_id == other && room.is_direct().await? {
                         return Ok(Some(room));
