@@ -52,7 +52,10 @@ impl Report {
     pub(crate) fn shows_what_was_done(&self) -> bool {
         let undone = |result: Option<&StepResult>| result == Some(&StepResult::Undone);
         !undone(self.direct_chats.as_ref())
-            && !self.holdings.iter().any(|row| undone(Some(&row.result)))
+            && !self
+                .holdings
+                .iter()
+                .any(|row| row.outcome == HoldingOutcome::Copied(StepResult::Undone))
             && !self.rooms.iter().any(|row| {
                 row.outcome == Outcome::Missing
                     || undone(row.power_level.as_ref().map(|(_, result)| result))
