@@ -21,7 +21,7 @@ const READING: Duration = Duration::from_millis(12);
 const LONGEST: Duration = Duration::from_secs(4);
 
 /// What comes within this time is shown together, that of the old account first.
-const AT_ONCE: Duration = Duration::from_millis(300);
+const AT_ONCE: Duration = Duration::from_millis(600);
 
 /// Shows what is said in the chats that it follows. Everything that is shown meanwhile goes through
 /// here, so that it is shown in order.
