@@ -1,17 +1,22 @@
 //! One migration in memory: its record, whose turn it is to change it, and its worker.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::Migration;
+use super::{Migration, Phase};
 
 #[derive(Debug)]
 pub(super) struct Job {
     migration: Mutex<Migration>,
     turn: std::sync::Arc<tokio::sync::Mutex<()>>,
     worker: Mutex<Option<Worker>>,
+    /// Whether it was running when the bot last stopped, and has not been gone on with since.
+    resumed: AtomicBool,
 }
 
 /// The task that does what the migration's phase asks for.
@@ -32,7 +37,19 @@ impl Job {
             migration: Mutex::new(migration),
             turn: std::sync::Arc::default(),
             worker: Mutex::default(),
+            resumed: AtomicBool::new(false),
         }
+    }
+
+    /// One that was stored by a process before this one.
+    pub(super) fn stored(migration: Migration) -> Self {
+        let was_running = *migration.phase.underlying() == Phase::Running;
+        Self { resumed: AtomicBool::new(was_running), ..Self::new(migration) }
+    }
+
+    /// Whether a run goes on that a process before this one began: told once.
+    pub(super) fn was_resumed(&self) -> bool {
+        self.resumed.swap(false, Ordering::Relaxed)
     }
 
     /// The record as it is now.

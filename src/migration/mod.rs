@@ -112,7 +112,7 @@ impl Migrations {
         let jobs = journal
             .migrations()?
             .into_iter()
-            .map(|migration| (migration.id, Arc::new(Job::new(migration))))
+            .map(|migration| (migration.id, Arc::new(Job::stored(migration))))
             .collect();
         Ok(Self(Arc::new(Inner {
             bot,

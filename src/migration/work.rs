@@ -25,6 +25,11 @@ use crate::{
 /// How often a power level is written that somebody else undoes in the same moment.
 const MOST_RACES: u32 = 3;
 
+/// How long to wait, after a restart, for what the bot had on its way before it; and how often, as
+/// long as something arrives.
+const ARRIVAL: Duration = Duration::from_secs(2);
+const MOST_ARRIVALS: u32 = 5;
+
 /// When to look again for what was done and does not show yet.
 const CHECK_AGAIN_AFTER: [Duration; 4] = [
     Duration::from_secs(1),
@@ -152,7 +157,7 @@ impl Inner {
         let Some(plan) = self.journal.plan(migration.id)? else { return Ok(()) };
         let plan = plan.with(&migration.options);
         for race in 1.. {
-            match self.carry_out(migration, &plan, stop).await {
+            match self.carry_out(migration, &plan, job.was_resumed(), stop).await {
                 RunEnd::Complete => {}
                 RunEnd::Stopped => return Ok(()),
                 RunEnd::AccessLost(side) => {
@@ -177,9 +182,10 @@ impl Inner {
         &self,
         migration: &Migration,
         plan: &Plan,
+        resumed: bool,
         stop: &CancellationToken,
     ) -> RunEnd {
-        let (stage, memberships) = match self.stage(migration, stop).await {
+        let (stage, memberships) = match self.stage(migration, resumed, stop).await {
             Ok(staged) => staged,
             Err(end) => return end,
         };
@@ -220,11 +226,12 @@ impl Inner {
     async fn stage(
         &self,
         migration: &Migration,
+        resumed: bool,
         stop: &CancellationToken,
     ) -> Result<(Stage, watch::Sender<super::run::Memberships>), RunEnd> {
         let mut pause = FIRST_PAUSE;
         loop {
-            let failure = match self.try_stage(migration, stop).await {
+            let failure = match self.try_stage(migration, resumed, stop).await {
                 Ok(staged) => return Ok(staged),
                 Err(Trouble::Store(error)) => return Err(RunEnd::Broken(error)),
                 Err(Trouble::Failed(side, Failure::TokenGone { .. })) => {
@@ -245,14 +252,27 @@ impl Inner {
     async fn try_stage(
         &self,
         migration: &Migration,
+        resumed: bool,
         stop: &CancellationToken,
     ) -> Result<(Stage, watch::Sender<super::run::Memberships>), Trouble> {
         let old = self.open(migration, Side::Old, stop).await?;
         let new = self.open(migration, Side::New, stop).await?;
         let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
-        let memberships = read_memberships(old.as_ref(), new.as_ref(), old_user, new_user)
-            .await
-            .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
+        let read = async || {
+            read_memberships(old.as_ref(), new.as_ref(), old_user, new_user)
+                .await
+                .map_err(|(side, failure)| Trouble::Failed(side, failure))
+        };
+        let mut memberships = read().await?;
+        // What a bot had on its way when it was killed still arrives; it is not sent again beside
+        // that.
+        for _ in 0..if resumed { MOST_ARRIVALS } else { 0 } {
+            self.clock.sleep(ARRIVAL).await;
+            let before = std::mem::replace(&mut memberships, read().await?);
+            if before == memberships {
+                break;
+            }
+        }
         let (sender, memberships) = watch::channel(memberships);
         let new_user = new_user.clone();
         Ok((Stage { old, new, new_user, memberships }, sender))
