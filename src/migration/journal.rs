@@ -56,6 +56,11 @@ pub(crate) struct Change<'a> {
     pub(crate) batch: Batch,
 }
 
+/// The notices of a change that is written down.
+#[derive(Debug)]
+#[must_use = "nobody is told before `Journal::hand_out`"]
+pub(crate) struct Committed(Vec<Notice>);
+
 impl<'a> Change<'a> {
     /// A change that nobody is told of yet.
     pub(crate) fn of(migration: &'a Migration) -> Self {
@@ -236,12 +241,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Writes a change down as one, and then hands its notices out.
+    /// Writes a change down as one. Its notices are to be [handed out](Self::hand_out) once
+    /// everybody who asks is told of the change, too.
     pub(crate) async fn commit(
         &self,
         change: Change<'_>,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Committed, StoreError> {
         let Change { migration, said, events, plan, report, mut batch } = change;
         let key = key(migration.id);
         batch.put(&self.migrations, &key, migration)?;
@@ -260,8 +266,7 @@ impl Journal {
             })
             .collect::<Result<Vec<_>, _>>()?;
         self.store.commit(batch).await?;
-        self.hand_out(notices);
-        Ok(())
+        Ok(Committed(notices))
     }
 
     /// Writes down what nobody is told of.
@@ -301,7 +306,7 @@ impl Journal {
             .map(|(to, event)| self.put_notice(&mut batch, migration.id, to, None, event))
             .transpose()?;
         self.store.commit(batch).await?;
-        self.hand_out(Vec::from_iter(notice));
+        self.hand_out(Committed(Vec::from_iter(notice)));
         Ok(())
     }
 
@@ -319,7 +324,7 @@ impl Journal {
         Ok(notice)
     }
 
-    fn hand_out(&self, notices: Vec<Notice>) {
+    pub(crate) fn hand_out(&self, Committed(notices): Committed) {
         let reader = self.reader.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(reader) = &*reader {
             // With nobody there to read it, it stays in the store until somebody is.

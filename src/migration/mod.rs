@@ -43,7 +43,10 @@ pub use self::{
     refusal::Refusal,
     report::{HoldingOutcome, HoldingRow, Outcome, OutcomeKind, Report, ReportRow, StepResult},
 };
-use self::{job::Job, journal::Journal};
+use self::{
+    job::{Job, Turn},
+    journal::{Change, Journal},
+};
 use crate::{
     access::Sessions,
     clock::{SharedClock, Timestamp},
@@ -162,6 +165,15 @@ impl Inner {
 
     fn remove_job(&self, id: MigrationId) {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// Writes a change down, makes it known to whoever asks, and then has people told of it.
+    async fn commit(&self, job: &Job, turn: &Turn, change: Change<'_>) -> Result<(), StoreError> {
+        let migration = change.migration.clone();
+        let committed = self.journal.commit(change, self.now()).await?;
+        job.set(turn, migration);
+        self.journal.hand_out(committed);
+        Ok(())
     }
 
     fn tell_progress(&self) {

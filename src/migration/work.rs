@@ -25,6 +25,14 @@ use crate::{
 /// How often a power level is written that somebody else undoes in the same moment.
 const MOST_RACES: u32 = 3;
 
+/// When to look again for what was done and does not show yet.
+const CHECK_AGAIN_AFTER: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
+
 /// Pauses between attempts to begin a run while a homeserver cannot be reached.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
@@ -98,8 +106,7 @@ impl Inner {
         migration.phase = Phase::Cancelled(Ending::Expired);
         migration.ended = Some(self.now());
         let change = Change::of(&migration).tell_both(Event::ConsentExpired);
-        self.journal.commit(change, self.now()).await?;
-        job.set(&turn, migration);
+        self.commit(job, &turn, change).await?;
         Ok(())
     }
 
@@ -119,8 +126,7 @@ impl Inner {
                 change.plan = Some(&plan);
                 // What was done before the accounts were read again is in the new plan.
                 self.journal.forget_steps(&mut change.batch, migration.id)?;
-                self.journal.commit(change, self.now()).await?;
-                job.set(&turn, migration);
+                self.commit(job, &turn, change).await?;
                 Ok(())
             }
             Err(Trouble::Failed(side, Failure::TokenGone { .. })) => {
@@ -130,8 +136,7 @@ impl Inner {
             Err(Trouble::Failed(side, reason)) => {
                 migration.phase = Phase::Failed(reason.clone());
                 let event = Event::SurveyFailed { side, reason };
-                self.journal.commit(Change::of(&migration).tell_both(event), self.now()).await?;
-                job.set(&turn, migration);
+                self.commit(job, &turn, Change::of(&migration).tell_both(event)).await?;
                 Ok(())
             }
             Err(Trouble::Store(error)) => Err(error),
@@ -160,7 +165,7 @@ impl Inner {
                 }
                 RunEnd::Broken(error) => return Err(error),
             }
-            let check = self.check(migration, &plan, stop).await;
+            let check = self.settled_check(migration, &plan, stop).await?;
             if race == MOST_RACES || !self.repeat_lost_races(migration, &plan, &check).await? {
                 return self.finish(job, &plan, &check, stop).await;
             }
@@ -267,10 +272,29 @@ impl Inner {
         let report = self.report(&migration, plan, check)?;
         let mut change = Change::of(&migration).tell_both(Event::Finished);
         change.report = Some(&report);
-        self.journal.commit(change, self.now()).await?;
-        job.set(&turn, migration);
+        self.commit(job, &turn, change).await?;
         self.tell_progress();
         Ok(())
+    }
+
+    /// Checks, and once more after a moment while something that was done does not show: a
+    /// homeserver may tell a little later of what it did, and others hear of it later still.
+    async fn settled_check(
+        &self,
+        migration: &Migration,
+        plan: &Plan,
+        stop: &CancellationToken,
+    ) -> Result<Check, StoreError> {
+        let mut pauses = CHECK_AGAIN_AFTER.into_iter();
+        loop {
+            let check = self.check(migration, plan, stop).await;
+            let shows = self.report(migration, plan, &check)?.shows_what_was_done();
+            let Some(pause) = pauses.next().filter(|_| !shows) else { return Ok(check) };
+            tokio::select! {
+                () = self.clock.sleep(pause) => {}
+                () = stop.cancelled() => return Ok(check),
+            }
+        }
     }
 
     /// Opens an account that consented and gave access.
@@ -301,8 +325,7 @@ impl Inner {
         migration.phase = Phase::AwaitingAccess;
         let mut change = Change::of(&migration).tell_both(Event::AccessLost { side });
         Sessions::drop_from(&mut change.batch, migration.id, side);
-        self.journal.commit(change, self.now()).await?;
-        job.set(turn, migration);
+        self.commit(job, turn, change).await?;
         Ok(())
     }
 

@@ -26,11 +26,11 @@ pub(crate) async fn show(set: &Set, moved: &Moved, screen: &mut Screen) -> Resul
     screen.heading("What the homeservers say, asked directly")?;
     // What does not come right in time is shown as it is.
     let _in_time = wait::until("all is as it should be", ON_THE_WAY, || async {
-        Ok(rooms(set, moved).await?.iter().flatten().all(Cell::holds).then_some(()))
+        Ok(rooms(set).await?.iter().flatten().all(Cell::holds).then_some(()))
     })
     .await;
-    let rooms = rooms(set, moved).await?;
-    screen.table(&["Room", "", "New account", "Power", "Marks", "Report"], &rooms)?;
+    let rooms = rooms(set).await?;
+    screen.table(&["Room", "", "New account", "Power", "Marks"], &rooms)?;
     screen.gap()?;
     let others: Vec<_> = others(set, moved).await?.iter().map(Cell::of).collect();
     for other in &others {
@@ -40,28 +40,31 @@ pub(crate) async fn show(set: &Set, moved: &Moved, screen: &mut Screen) -> Resul
     Ok(rooms.iter().flatten().chain(&others).all(Cell::holds))
 }
 
-async fn rooms(set: &Set, moved: &Moved) -> Result<Vec<Vec<Cell>>> {
+async fn rooms(set: &Set) -> Result<Vec<Vec<Cell>>> {
     let mut rows = Vec::new();
     for place in &set.town.places {
         let findings = place.look(&set.town.people.new).await?;
-        rows.push(row(place, &findings, &moved.report));
+        rows.push(row(place, &findings));
     }
     Ok(rows)
 }
 
-fn row(place: &Place, findings: &Findings, report: &str) -> Vec<Cell> {
-    let named = place.expected.named.then(|| match report.contains(&place.name) {
-        true => Finding { holds: true, text: "names it".to_owned() },
-        false => Finding { holds: false, text: "does not name it".to_owned() },
-    });
+fn row(place: &Place, findings: &Findings) -> Vec<Cell> {
     vec![
         Cell::plain(&place.name),
         Cell::plain(place.nature),
         Cell::of(&findings.joined),
         Cell::all(&findings.power),
         Cell::all(findings.tags.iter().chain(&findings.direct)),
-        Cell::all(&named),
     ]
+}
+
+/// Whether the report names the rooms in which not everything can be as it was.
+fn named(place: &Place, report: &str) -> Option<Finding> {
+    let why = place.expected.lost?;
+    let holds = report.contains(&place.name);
+    let names = if holds { "names" } else { "does not name" };
+    Some(Finding { holds, text: format!("The report {names} “{}”: {why}.", place.name) })
 }
 
 /// What is to be so besides.
@@ -71,6 +74,7 @@ async fn others(set: &Set, moved: &Moved) -> Result<Vec<Finding>> {
         others.push(secret_is_gone(set, *lane, room, event).await?);
     }
     others.push(report_is_right(set, &moved.report));
+    others.extend(set.town.places.iter().filter_map(|place| named(place, &moved.report)));
     Ok(others)
 }
 
@@ -89,10 +93,9 @@ async fn secret_is_gone(set: &Set, lane: Lane, room: &RoomId, event: &EventId) -
 
 /// Whether the report counts the rooms as they are.
 fn report_is_right(set: &Set, report: &str) -> Finding {
-    let places = &set.town.places;
-    let joined = places.iter().filter(|place| place.expected.joined).count();
-    let count = format!("in {joined} of {} rooms", places.len());
-    let holds = report.contains(&count);
+    let joined = set.town.places.iter().filter(|place| place.expected.joined).count();
+    let holds = report.contains(&format!("the new account is in {joined} of"));
     let says = if holds { "says" } else { "does not say" };
-    Finding { holds, text: format!("The report {says} that the new account is {count}.") }
+    let text = format!("The report {says} that the new account is in {joined} of Mara's rooms.");
+    Finding { holds, text }
 }

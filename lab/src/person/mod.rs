@@ -129,7 +129,8 @@ impl Person {
         let room =
             wait::until(&format!("{other} invites {}", self.user_id()), PATIENCE, || async {
                 for room in self.client().invited_rooms() {
-                    let invite = room.invite_details().await?;
+                    // The room may be known before the invitation to it is.
+                    let Ok(invite) = room.invite_details().await else { continue };
                     if invite.inviter_id == other && room.is_direct().await? {
                         return Ok(Some(room));
                     }

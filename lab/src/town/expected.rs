@@ -37,8 +37,8 @@ pub struct Expected {
     pub tags: BTreeMap<TagName, Option<f64>>,
     /// Whom `m.direct` of the new account lists it under.
     pub direct_with: Option<OwnedUserId>,
-    /// The bot has to name this room, since not everything can be as it was.
-    pub named: bool,
+    /// Why not everything can be as it was. The bot then has to name this room.
+    pub lost: Option<&'static str>,
 }
 
 /// What a homeserver says, beside what was expected.
@@ -78,7 +78,7 @@ impl Place {
             power: 0,
             tags: BTreeMap::new(),
             direct_with: None,
-            named: false,
+            lost: None,
         };
         Self { name: name.to_owned(), nature, room, expected }
     }
@@ -100,11 +100,11 @@ impl Place {
 
     pub(super) fn out_of_reach(mut self) -> Self {
         self.expected.joined = false;
-        self.named()
+        self.lost("only a moderator can let her in")
     }
 
-    pub(super) fn named(mut self) -> Self {
-        self.expected.named = true;
+    pub(super) fn lost(mut self, why: &'static str) -> Self {
+        self.expected.lost = Some(why);
         self
     }
 

@@ -10,6 +10,9 @@ use crate::{Account, RoomSpec};
 /// on: enough for everything that numbers decide.
 const AS_CREATOR: i64 = 150;
 
+const CREATOR: &str = "what only a creator may do cannot be handed on";
+const MODERATOR: &str = "a moderator cannot hand on her power level";
+
 /// Makes them all: those of Mara's old account, and the chat that her new account has already.
 pub(super) async fn open(people: &People, prefix: &str) -> Result<(Vec<Place>, OwnedRoomId)> {
     let (private, club, public, chats, there) = tokio::try_join!(
@@ -52,7 +55,7 @@ async fn private(people: &People) -> Result<Vec<Place>> {
         Place::new("Lisbon in May", "encrypted, on the new server", lisbon)
             .tag(travel, None)
             .tag(TagName::Favorite, Some(0.2)),
-        Place::new("Book circle", "made by Mara", books).power(AS_CREATOR).named(),
+        Place::new("Book circle", "made by Mara", books).power(AS_CREATOR).lost(CREATOR),
         Place::new("Allotment 7", "made by Mara, version 10", allotment).power(100),
     ])
 }
@@ -101,8 +104,8 @@ async fn public(people: &People, prefix: &str) -> Result<Vec<Place>> {
     old.set_tag(&news, TagName::LowPriority, None).await?;
 
     Ok(vec![
-        Place::new("Weekend hikers", "public, moderated by Mara", hikers).named(),
-        Place::new("Repair café", "public, made by Mara", cafe).power(AS_CREATOR).named(),
+        Place::new("Weekend hikers", "public, moderated by Mara", hikers).lost(MODERATOR),
+        Place::new("Repair café", "public, made by Mara", cafe).power(AS_CREATOR).lost(CREATOR),
         Place::new("Sourdough", "public, on the new server", sourdough),
         Place::new("City news", "public", news).tag(TagName::LowPriority, None),
     ])

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    migration::{Note, Omission, Pending, Plan, PlannedRoom},
+    migration::{Note, Omission, Pending, Plan, PlannedRoom, Route},
 };
 
 /// How many rooms are named where a count alone would be too little.
@@ -27,18 +27,27 @@ pub(crate) fn omission_words(omission: &Omission) -> &'static str {
 /// Rooms that are left out, by reason.
 pub(super) fn omissions(plan: &Plan, total: usize) -> Line {
     let reasons = tally(&plan.rooms, |planned| match &planned.route {
-        crate::migration::Route::Skipped(omission) => Some(omission_words(omission)),
+        Route::Skipped(omission) => Some(omission_words(omission)),
         _ => None,
     });
     let reasons = reasons
         .into_iter()
         .map(|(why, number)| line!("{why} ({number})", why = why, number = number))
         .reduce(|before, why| line!("{before}, {why}", before = before, why = why));
-    line!(
-        "{n}: **left out**: {reasons}. `include` and a room's number puts one back in.",
+    let told = line!(
+        "{n}: **left out**: {reasons}.",
         n = rooms(total),
         reasons = reasons.unwrap_or_default()
-    )
+    );
+    let can_be_included = plan.rooms.iter().any(|planned| match &planned.route {
+        Route::Skipped(omission) => omission.can_be_included(),
+        _ => false,
+    });
+    if can_be_included {
+        line!("{told} `include` and a room's number puts one back in.", told = told)
+    } else {
+        told
+    }
 }
 
 /// How often each value comes, in the order of their first coming.
@@ -74,8 +83,7 @@ fn month(at: ruma::MilliSecondsSinceUnixEpoch) -> String {
 /// The notes of the whole plan, a line for each kind.
 pub(super) fn note_lines(plan: &Plan) -> Vec<Line> {
     let with = |test: fn(&Note) -> bool| {
-        let is_moved =
-            |planned: &&PlannedRoom| !matches!(planned.route, crate::migration::Route::Skipped(_));
+        let is_moved = |planned: &&PlannedRoom| !matches!(planned.route, Route::Skipped(_));
         let rooms: Vec<_> = plan
             .rooms
             .iter()
@@ -133,7 +141,6 @@ pub(super) fn note_lines(plan: &Plan) -> Vec<Line> {
 }
 
 fn is_moving(planned: &PlannedRoom) -> bool {
-    use crate::migration::Route;
     matches!(planned.route, Route::Join(_) | Route::InviteAndJoin)
 }
 

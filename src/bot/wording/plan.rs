@@ -192,11 +192,11 @@ fn unreachable_line(plan: &Plan, number: usize) -> Line {
 
 /// What comes along with the rooms.
 fn extras(plan: &Plan) -> Vec<Line> {
-    let after =
-        |test: fn(&PlannedRoom) -> bool| plan.rooms.iter().filter(|room| test(room)).count();
+    let taken_along = || plan.rooms.iter().filter(|room| !matches!(room.route, Route::Skipped(_)));
+    let after = |test: fn(&PlannedRoom) -> bool| taken_along().filter(|room| test(room)).count();
     let power = after(|room| room.after.power_level.is_some());
     let tags = after(|room| !room.after.tags.is_empty());
-    let creators: Vec<_> = plan.rooms.iter().filter(|room| room.after.creator_stays).collect();
+    let creators: Vec<_> = taken_along().filter(|room| room.after.creator_stays).collect();
     let direct: usize = plan.direct.values().map(Vec::len).sum();
     let mut lines = Vec::new();
     if power > 0 {

@@ -17,13 +17,15 @@ const LISTED: usize = 15;
 /// The report as a message.
 pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Message {
     let there = report.rooms.iter().filter(|row| is_there(&row.outcome)).count();
+    let left_out =
+        report.rooms.iter().filter(|row| matches!(row.outcome, Outcome::Skipped(_))).count();
     let head = if report.rooms.is_empty() {
         line!("**The report: the old account was in no room, so there was nothing to move.**")
     } else {
         line!(
             "**The report: the new account is in {there} of {rooms}.**",
             there = there,
-            rooms = rooms(report.rooms.len())
+            rooms = rooms(report.rooms.len() - left_out)
         )
     };
     let message = Message::new(head)
@@ -64,7 +66,10 @@ pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Me
         "The old account **created** these rooms. What only a creator may do cannot be handed on, \
          so keep the old account for them:",
         report,
-        |row| row.creator_stays.then(|| line!("{room}", room = room(&row.room))),
+        |row| {
+            (row.creator_stays && is_there(&row.outcome))
+                .then(|| line!("{room}", room = room(&row.room)))
+        },
     );
     let message = direct_chats(message, report);
     holdings::in_report(message, report, migration).and(next(report, migration, reader))

@@ -70,8 +70,7 @@ impl Migrations {
             change = change.tell_both(event);
         }
         change.batch = batch;
-        inner.journal.commit(change, inner.now()).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())
     }

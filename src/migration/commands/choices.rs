@@ -102,8 +102,7 @@ impl Migrations {
         let plan = inner.journal.plan(migration.id)?.ok_or(Refusal::NoPlan)?;
         choose(&mut migration.options);
         let plan = plan.with(&migration.options);
-        inner.journal.commit(Change::of(&migration).said(said), inner.now()).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
         Ok(plan)
     }
 
@@ -127,10 +126,8 @@ impl Migrations {
             choose(&mut migration, room, is_planned)?;
         }
         let plan = plan.with(&migration.options);
-        inner.journal.commit(Change::of(&migration).said(said), inner.now()).await?;
-        let is_running = migration.phase == Phase::Running;
-        job.set(&turn, migration);
-        if is_running {
+        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
+        if migration.phase == Phase::Running {
             inner.set_to_work(&job);
         }
         Ok(plan)

@@ -50,8 +50,9 @@ impl Migrations {
             .said(said)
             .tell(super::Side::Old, Event::ConsentRequested)
             .tell(super::Side::New, Event::ConsentQuestion);
-        inner.journal.commit(change, now).await?;
+        let committed = inner.journal.commit(change, now).await?;
         let job = inner.add_job(migration);
+        inner.journal.hand_out(committed);
         inner.set_to_work(&job);
         Ok(())
     }
@@ -70,8 +71,7 @@ impl Migrations {
         migration.new.consent = Some(consent_of(said, now));
         migration.phase = Phase::AwaitingAccess;
         let change = Change::of(&migration).said(said).tell_both(Event::ConsentGiven);
-        inner.journal.commit(change, now).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())
     }
@@ -87,8 +87,7 @@ impl Migrations {
         migration.phase = Phase::Cancelled(Ending::Declined);
         migration.ended = Some(inner.now());
         let change = Change::of(&migration).said(said).tell_both(Event::ConsentDeclined);
-        inner.journal.commit(change, inner.now()).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())
     }

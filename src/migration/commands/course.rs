@@ -27,8 +27,7 @@ impl Migrations {
         inner.busy(&migration.new.user_id, &migration)?;
         migration.phase = Phase::Surveying;
         migration.ended = None;
-        inner.journal.commit(Change::of(&migration).said(said), inner.now()).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
         inner.set_to_work(&job);
         Ok(())
     }
@@ -48,8 +47,7 @@ impl Migrations {
         migration.phase = Phase::Running;
         migration.went = Some(inner.now());
         let change = Change::of(&migration).said(said).tell_both(Event::Started);
-        inner.journal.commit(change, inner.now()).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())
     }
@@ -67,8 +65,7 @@ impl Migrations {
         }
         migration.phase = Phase::Paused(Box::new(migration.phase));
         let change = Change::of(&migration).said(said).tell_both(Event::Paused { by });
-        inner.journal.commit(change, inner.now()).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())
     }
@@ -84,8 +81,7 @@ impl Migrations {
         let Phase::Paused(phase) = migration.phase else { return Err(wrong_phase(&migration)) };
         migration.phase = *phase;
         let change = Change::of(&migration).said(said).tell_both(Event::Resumed { by });
-        inner.journal.commit(change, inner.now()).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())
     }
@@ -111,8 +107,7 @@ impl Migrations {
         };
         let mut change = Change::of(&migration).said(said).tell_both(Event::Cancelled { by });
         change.report = report.as_ref();
-        inner.journal.commit(change, inner.now()).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())
     }
@@ -159,8 +154,7 @@ impl Migrations {
         inner.journal.put_rooms(&mut change.batch, migration.id, rooms)?;
         inner.journal.forget_direct_chats(&mut change.batch, migration.id);
         inner.journal.forget_holdings(&mut change.batch, migration.id, failed_holdings);
-        inner.journal.commit(change, inner.now()).await?;
-        job.set(&turn, migration);
+        inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())
     }

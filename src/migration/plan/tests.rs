@@ -205,6 +205,21 @@ fn tags_go_only_to_rooms_that_the_new_account_has_not_tagged_itself() {
 }
 
 #[test]
+fn an_account_is_in_a_room_whose_older_state_still_says_invited() {
+    let rooms = [Room::new("!room:c.example").public()];
+    let mut by_new = rooms[0].json();
+    by_new["state"]["events"] = json!([{
+        "type": "m.room.member", "state_key": NEW, "sender": OLD,
+        "content": { "membership": "invite" },
+    }]);
+    let new = new_survey(&json!({ "join": { "!room:c.example": by_new } }));
+    insta::assert_snapshot!(
+        lines(&plan(&old_survey(&rooms, &json!({})), &new)),
+        @"!room:c.example AlreadyThere"
+    );
+}
+
+#[test]
 fn an_account_without_rooms_has_an_empty_plan() {
     assert_eq!(plan_of(&[]), Plan::default());
 }

@@ -36,8 +36,9 @@ impl Survey {
             let mut events = Events::default();
             events.add_state(&left.state);
             events.add_timeline(&left.timeline);
-            let left = MembershipState::Leave;
-            rooms.insert(room_id.clone(), events.into_room(user_id, left));
+            // Left, or banned: only the account's own event tells which.
+            let membership = events.membership(user_id).unwrap_or(MembershipState::Leave);
+            rooms.insert(room_id.clone(), events.into_room(user_id, membership));
         }
         for (room_id, knocked) in &response.rooms.knock {
             let mut events = Events::default();
@@ -192,9 +193,10 @@ impl Events {
             .collect()
     }
 
-    fn into_room(self, user_id: &UserId, otherwise: MembershipState) -> SurveyedRoom {
+    /// `membership` is where the homeserver has the room, and not what its events tell: state before
+    /// a timeline event from elsewhere may be from before the account joined.
+    fn into_room(self, user_id: &UserId, membership: MembershipState) -> SurveyedRoom {
         let own = self.get(&StateEventType::RoomMember, user_id.as_str());
-        let membership = own.and_then(membership_in).unwrap_or(otherwise);
         let invited_by =
             own.filter(|_| membership == MembershipState::Invite).map(|event| event.sender.clone());
         let create: Option<CreateContent> = self.content(StateEventType::RoomCreate);
