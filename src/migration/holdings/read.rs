@@ -84,7 +84,8 @@ impl Reader {
     }
 }
 
-/// The profile in the newest of the account's own member events.
+/// The profile in the newest of the member events by which the account is there. State before a
+/// timeline event from elsewhere may be older than that, and have only its invitation.
 fn room_profile(user_id: &UserId, joined: &v3::JoinedRoom) -> RoomProfile {
     #[derive(Deserialize)]
     struct Member<'a> {
@@ -99,9 +100,11 @@ fn room_profile(user_id: &UserId, joined: &v3::JoinedRoom) -> RoomProfile {
     };
     let read = |event: &str| {
         let event: Member<'_> = serde_json::from_str(event).ok()?;
-        let is_own =
-            event.r#type == "m.room.member" && event.state_key.as_deref() == Some(user_id.as_str());
-        is_own.then(|| serde_json::from_str(event.content.get()).ok()).flatten()
+        let content: Value = serde_json::from_str(event.content.get()).ok()?;
+        let is_own = event.r#type == "m.room.member"
+            && event.state_key.as_deref() == Some(user_id.as_str())
+            && content["membership"] == "join";
+        is_own.then(|| serde_json::from_value(content).ok()).flatten()
     };
     let in_state = before.iter().map(|event| event.json().get());
     let in_timeline = joined.timeline.events.iter().map(|event| event.json().get());

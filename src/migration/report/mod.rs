@@ -51,11 +51,9 @@ impl Report {
     /// Whether the check found everything that was done.
     pub(crate) fn shows_what_was_done(&self) -> bool {
         let undone = |result: Option<&StepResult>| result == Some(&StepResult::Undone);
+        let copied = HoldingOutcome::Copied(StepResult::Undone);
         !undone(self.direct_chats.as_ref())
-            && !self
-                .holdings
-                .iter()
-                .any(|row| row.outcome == HoldingOutcome::Copied(StepResult::Undone))
+            && !self.holdings.iter().any(|row| row.outcome == copied)
             && !self.rooms.iter().any(|row| {
                 row.outcome == Outcome::Missing
                     || undone(row.power_level.as_ref().map(|(_, result)| result))
