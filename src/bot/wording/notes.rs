@@ -24,15 +24,24 @@ pub(crate) fn omission_words(omission: &Omission) -> &'static str {
     }
 }
 
+/// The old account's chat with the bot is listed, but counted nowhere: nobody would move it.
+pub(super) fn is_chat_with_bot(planned: &PlannedRoom) -> bool {
+    planned.route == Route::Skipped(Omission::ChatWithBot)
+}
+
 /// Rooms that are left out, by reason.
 pub(super) fn omissions(plan: &Plan, total: usize) -> Line {
     let reasons = tally(&plan.rooms, |planned| match &planned.route {
-        Route::Skipped(omission) => Some(omission_words(omission)),
+        Route::Skipped(omission) if !is_chat_with_bot(planned) => Some(omission_words(omission)),
         _ => None,
     });
+    let is_one = reasons.len() == 1;
     let reasons = reasons
         .into_iter()
-        .map(|(why, number)| line!("{why} ({number})", why = why, number = number))
+        .map(|(why, number)| match is_one {
+            true => line!("{why}", why = why),
+            false => line!("{why} ({number})", why = why, number = number),
+        })
         .reduce(|before, why| line!("{before}, {why}", before = before, why = why));
     let told = line!(
         "{n}: **left out**: {reasons}.",

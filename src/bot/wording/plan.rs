@@ -5,7 +5,7 @@ use matrix_sdk::ruma::OwnedRoomOrAliasId;
 use super::{
     holdings,
     message::{Line, Message, line},
-    notes::{named, note_lines, omissions, pending_line},
+    notes::{is_chat_with_bot, named, note_lines, omissions, pending_line},
     value::{count, rooms},
 };
 use crate::migration::{
@@ -17,12 +17,12 @@ use crate::migration::{
 pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
     let message = Message::new(line!(
         "**The plan: {rooms} of {old}, to {new}.** I have changed nothing yet.",
-        rooms = rooms(plan.rooms.len()),
+        rooms = rooms(plan.rooms.iter().filter(|room| !is_chat_with_bot(room)).count()),
         old = &migration.old.user_id,
         new = &migration.new.user_id
     ));
     let holdings = holdings::in_plan(plan, migration, reader);
-    let message = match (plan.rooms.is_empty(), holdings.is_empty()) {
+    let message = match (plan.rooms.iter().all(is_chat_with_bot), holdings.is_empty()) {
         (true, true) => message.and("The old account is in no room, so there is nothing to move."),
         (true, false) => message.and("The old account is in no room."),
         (false, _) => message.list(routes(plan, migration)),
@@ -117,10 +117,10 @@ fn next(plan: &Plan, migration: &Migration, reader: Side) -> Line {
         [Treatment::Add, Treatment::Replace].iter().any(|t| plan.with_treatment(*t).count() > 0);
     match (reader, &migration.phase) {
         (_, phase) if *phase != Phase::AwaitingGo => going_on_by_itself(phase, reader),
-        (Side::Old, _) if plan.rooms.is_empty() && copies_something => {
+        (Side::Old, _) if plan.rooms.iter().all(is_chat_with_bot) && copies_something => {
             line!("To **run the plan**, tap ✅ or say `go`.")
         }
-        (Side::Old, _) if plan.rooms.is_empty() => {
+        (Side::Old, _) if plan.rooms.iter().all(is_chat_with_bot) => {
             line!("Say `go` to end the migration with a report, or `cancel` to end it without.")
         }
         (Side::Old, _) if !can_do_something => line!(
@@ -140,7 +140,11 @@ fn next(plan: &Plan, migration: &Migration, reader: Side) -> Line {
 
 fn routes(plan: &Plan, migration: &Migration) -> Vec<Line> {
     let by_hand = migration.new.access == Access::None;
-    let counts = plan.counts();
+    let mut counts = plan.counts();
+    if let Some(skipped) = counts.get_mut(&RouteKind::Skipped) {
+        *skipped -= plan.rooms.iter().filter(|room| is_chat_with_bot(room)).count();
+    }
+    counts.retain(|_, number| *number > 0);
     counts.iter().map(|(kind, number)| route_line(*kind, *number, plan, by_hand)).collect()
 }
 

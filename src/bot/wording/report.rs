@@ -8,7 +8,7 @@ use super::{
     value::rooms,
 };
 use crate::migration::{
-    Migration, Outcome, OutcomeKind, Phase, Report, ReportRow, Side, StepResult,
+    Migration, Omission, Outcome, OutcomeKind, Phase, Report, ReportRow, Side, StepResult,
 };
 
 /// How many rooms each list in the message has; the files have them all.
@@ -19,15 +19,16 @@ pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Me
     let there = report.rooms.iter().filter(|row| is_there(&row.outcome)).count();
     let left_out =
         report.rooms.iter().filter(|row| matches!(row.outcome, Outcome::Skipped(_))).count();
-    let head = if report.rooms.is_empty() {
-        line!("**The report: the old account was in no room, so there was nothing to move.**")
-    } else {
-        line!(
-            "**The report: the new account is in {there} of {rooms}.**",
-            there = there,
-            rooms = rooms(report.rooms.len() - left_out)
-        )
-    };
+    let head =
+        if report.rooms.iter().all(|row| row.outcome == Outcome::Skipped(Omission::ChatWithBot)) {
+            line!("**The report: the old account was in no room, so there was nothing to move.**")
+        } else {
+            line!(
+                "**The report: the new account is in {there} of {rooms}.**",
+                there = there,
+                rooms = rooms(report.rooms.len() - left_out)
+            )
+        };
     let message = Message::new(head)
         .and_maybe(report.unchecked.as_ref().map(|why| {
             line!(
@@ -100,7 +101,13 @@ fn counts(report: &Report) -> Vec<Line> {
             OutcomeKind::Missing => line!("{n}: joined, but not found there", n = n),
         }
     };
-    report.counts().into_iter().map(line).collect()
+    let mut counts = report.counts();
+    if let Some(skipped) = counts.get_mut(&OutcomeKind::Skipped) {
+        let chat_with_bot = Outcome::Skipped(Omission::ChatWithBot);
+        *skipped -= report.rooms.iter().filter(|row| row.outcome == chat_with_bot).count();
+    }
+    counts.retain(|_, number| *number > 0);
+    counts.into_iter().map(line).collect()
 }
 
 /// A list of the rooms for which `tell` has something to tell.
