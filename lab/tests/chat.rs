@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lab::{Person, pair};
+use lab::{Person, pair, wait};
 use matrix_sdk::attachment::AttachmentConfig;
 use ruma::events::room::message::RoomMessageEventContent;
 
@@ -76,6 +76,13 @@ async fn a_second_device_is_written_to_as_well() {
 
     let phone = Person::log_in(jon.account()).await.unwrap();
     let phones = phone.chat_in(idas.room_id(), ida.user_id()).await.unwrap();
+    // That there is one more device has to get around, over federation.
+    wait::until("ida's client knows both devices", Duration::from_secs(30), || async {
+        let devices = ida.client().encryption().get_user_devices(jon.user_id()).await?;
+        Ok((devices.devices().count() == 2).then_some(()))
+    })
+    .await
+    .unwrap();
     idas.say("to all of you").await.unwrap();
 
     phones.hear_about("to all of you").await.unwrap();
