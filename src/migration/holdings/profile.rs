@@ -1,6 +1,6 @@
 //! Profiles: what counts as a name of one's own, and what two accounts' differ in.
 
-use ruma::{OwnedMxcUri, UserId};
+use ruma::{OwnedMxcUri, UserId, serde::JsonObject};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -17,6 +17,11 @@ pub(crate) struct RoomProfile {
 }
 
 impl RoomProfile {
+    /// What is in the content of a member event.
+    pub(crate) fn of(member: JsonObject) -> Self {
+        serde_json::from_value(Value::Object(member)).unwrap_or_default()
+    }
+
     /// What of it the account was given in this room alone.
     pub(super) fn beside(&self, profile: &Profile, user_id: &UserId) -> Self {
         let global_name = profile.get("displayname").and_then(Value::as_str);

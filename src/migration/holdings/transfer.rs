@@ -127,8 +127,8 @@ impl<'a> Transfer<'a> {
         let Some(mut member) = member.filter(is_joined) else {
             return Ok(StepResult::NotTried);
         };
-        let theirs = in_room(theirs.unwrap_or_default()).beside(&old_profile, old_user);
-        let ours = in_room(member.clone());
+        let theirs = RoomProfile::of(theirs.unwrap_or_default()).beside(&old_profile, old_user);
+        let ours = RoomProfile::of(member.clone());
         let own = ours.beside(&new_profile, new_user);
         let lack = compare_in_room(&theirs, &ours, &own, &*self.copies.lock().await);
         if !lack.calls_for_writing(prefer_old) {
@@ -268,10 +268,6 @@ fn fit_to_copy(event_type: &str, content: Option<JsonObject>) -> Option<JsonObje
 
 fn is_joined(member: &JsonObject) -> bool {
     member.get("membership").is_some_and(|membership| membership == "join")
-}
-
-fn in_room(member: JsonObject) -> RoomProfile {
-    serde_json::from_value(Value::Object(member)).unwrap_or_default()
 }
 
 fn unsendable(error: serde_json::Error) -> Failure {

@@ -1,14 +1,17 @@
 //! Reading both accounts: for the plan, and for the check of what was done.
 
-use ruma::MilliSecondsSinceUnixEpoch;
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedRoomId, UserId,
+    events::{StateEventType, room::power_levels::UserPowerLevel},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::Trouble;
 use crate::{
     homeserver::{Account, Failure},
     migration::{
-        Inner, Migration, Plan, PlannedHolding, Side,
-        holdings::{Copies, Profile},
+        Holding, Inner, Migration, Plan, PlannedHolding, Side,
+        holdings::{Copies, Profile, RoomProfile},
         plan::{Accounts, knows_no_other_server, make, plan_holdings},
         report::Check,
         run::read_memberships,
@@ -25,7 +28,7 @@ impl Inner {
     ) -> Result<Plan, Trouble> {
         let old = self.open(migration, Side::Old, stop).await?;
         let new = self.open(migration, Side::New, stop).await?;
-        let (old_survey, new_survey) = tokio::try_join!(
+        let (mut old_survey, mut new_survey) = tokio::try_join!(
             async {
                 match &old {
                     Some(old) => self.survey_old(old).await.map(Some),
@@ -41,6 +44,13 @@ impl Inner {
             }
         )?;
         let copies = self.journal.copies(migration.id)?;
+        let plan = make(&self.accounts(migration, old_survey.as_ref(), &new_survey, &copies));
+        let doubtful = doubtful_names(&plan.holdings, &new_survey);
+        if doubtful.is_empty() {
+            return Ok(plan);
+        }
+        reread_names(new.as_ref(), Some(&mut new_survey), &doubtful).await;
+        reread_names(old.as_ref(), old_survey.as_mut(), &doubtful).await;
         Ok(make(&self.accounts(migration, old_survey.as_ref(), &new_survey, &copies)))
     }
 
@@ -131,13 +141,22 @@ impl Inner {
                     .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
                 return Ok(Check::Memberships(memberships));
             };
-            let new = self.survey_account(&new, Side::New).await?;
-            let old = match &old {
+            let mut new_survey = self.survey_account(&new, Side::New).await?;
+            let mut old_survey = match &old {
                 Some(old) => Some(self.survey_account(old, Side::Old).await?),
                 None => None,
             };
-            let lacking = self.lacking(migration, plan, old.as_ref(), &new)?;
-            Ok(Check::Surveys { new: Box::new(new), old: old.map(Box::new), lacking })
+            let new_user = new.user_id();
+            reread_power(old.as_ref(), old_survey.as_mut(), plan, new_user).await;
+            let mut lacking = self.lacking(migration, plan, old_survey.as_ref(), &new_survey)?;
+            let doubtful = doubtful_names(&lacking, &new_survey);
+            if !doubtful.is_empty() {
+                reread_names(Some(&new), Some(&mut new_survey), &doubtful).await;
+                reread_names(old.as_ref(), old_survey.as_mut(), &doubtful).await;
+                lacking = self.lacking(migration, plan, old_survey.as_ref(), &new_survey)?;
+            }
+            let (new, old) = (Box::new(new_survey), old_survey.map(Box::new));
+            Ok(Check::Surveys { new, old, lacking })
         };
         match check.await {
             Ok(check) => check,
@@ -160,6 +179,71 @@ impl Inner {
         let mut lacking = plan_holdings(&self.accounts(migration, old, new, &copies), &plan.rooms);
         lacking.iter_mut().for_each(|planned| planned.choose(&migration.options));
         Ok(lacking)
+    }
+}
+
+/// The rooms that the new account is in and does not seem to be called there as the old one is.
+fn doubtful_names(lacking: &[PlannedHolding], new: &Survey) -> Vec<OwnedRoomId> {
+    let is_in = |room_id: &&OwnedRoomId| {
+        new.holdings.as_ref().is_some_and(|holdings| holdings.rooms.contains_key(*room_id))
+    };
+    let rooms = lacking.iter().filter_map(|planned| match &planned.holding {
+        Holding::RoomProfile(room_id) => Some(room_id),
+        _ => None,
+    });
+    rooms.filter(is_in).cloned().collect()
+}
+
+/// Asks by itself what an account is called in these rooms. The state in a sync is that before the
+/// newest event, which may come from a server that had not heard of the name yet.
+async fn reread_names(
+    account: Option<&Account>,
+    survey: Option<&mut Survey>,
+    rooms: &[OwnedRoomId],
+) {
+    let (Some(account), Some(survey)) = (account, survey) else { return };
+    let Some(holdings) = &mut survey.holdings else { return };
+    let read = rooms.iter().map(async |room_id| {
+        let user_id = account.user_id().as_str();
+        (room_id, account.state(room_id, StateEventType::RoomMember, user_id).await)
+    });
+    for (room_id, member) in futures_util::future::join_all(read).await {
+        match (member, holdings.rooms.get_mut(room_id)) {
+            (Ok(Some(member)), Some(room)) => room.profile = RoomProfile::of(member),
+            (Err(failure), _) => tracing::debug!(room = %room_id, %failure, "no member event"),
+            _ => {}
+        }
+    }
+}
+
+/// Asks by itself for the new account's power where a survey does not show it as planned. The state
+/// in a sync is that before the newest event, which may come from a server that had not heard of
+/// the power yet.
+async fn reread_power(
+    account: Option<&Account>,
+    survey: Option<&mut Survey>,
+    plan: &Plan,
+    new: &UserId,
+) {
+    let (Some(account), Some(survey)) = (account, survey) else { return };
+    let doubtful = plan.rooms.iter().filter_map(|planned| {
+        let room_id = OwnedRoomId::try_from(planned.room.id.clone()).ok()?;
+        let levels = &survey.rooms.get(&room_id)?.power_levels;
+        let UserPowerLevel::Int(shown) = levels.for_user(new) else { return None };
+        planned.after.power_level.filter(|level| *level > i64::from(shown)).map(|_| room_id)
+    });
+    let read = doubtful.map(async |room_id| {
+        let levels = account.state(&room_id, StateEventType::RoomPowerLevels, "").await;
+        (room_id, levels)
+    });
+    for (room_id, levels) in futures_util::future::join_all(read).await {
+        let Ok(Some(levels)) = levels else { continue };
+        let level = levels.get("users").and_then(|users| users.get(new.as_str()));
+        let level =
+            level.and_then(serde_json::Value::as_i64).and_then(|level| level.try_into().ok());
+        if let (Some(level), Some(room)) = (level, survey.rooms.get_mut(&room_id)) {
+            room.power_levels.users.insert(new.to_owned(), level);
+        }
     }
 }
 
