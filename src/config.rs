@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,7 +11,7 @@ use std::{
 use ruma::{OwnedServerName, OwnedUserId};
 use url::Url;
 
-use crate::secret::Secret;
+use crate::{appservice::Appservices, secret::Secret};
 
 mod error;
 mod file;
@@ -32,10 +33,16 @@ pub struct Config {
     pub access: Access,
     /// Where homeservers are that need not be looked for; also the bot's own, if it is given.
     pub homeservers: BTreeMap<OwnedServerName, Url>,
+    /// The servers that the bot is an application service of.
+    pub appservices: Appservices,
     /// Where things are kept.
     pub storage: Storage,
+    /// Where the bot answers HTTP.
+    pub web: Web,
     /// How accounts agree.
     pub consent: Consent,
+    /// How moderators are asked.
+    pub moderation: Moderation,
     /// What plans tell.
     pub plan: Plan,
     /// What is logged.
@@ -47,12 +54,22 @@ pub struct Config {
 pub struct Bot {
     /// The account.
     pub user_id: OwnedUserId,
-    /// Its password.
-    pub password: Secret,
+    /// How the bot gets in.
+    pub entrance: Entrance,
     /// The name that people see.
     pub display_name: String,
     /// What commands begin with.
     pub prefix: Prefix,
+}
+
+/// How the bot gets into its own account.
+#[derive(Debug)]
+pub enum Entrance {
+    /// With a password.
+    Password(Secret),
+    /// As the own user of an application service: [`Config::appservices`] has the registration on
+    /// this server.
+    Appservice(OwnedServerName),
 }
 
 /// Who may use the bot.
@@ -71,6 +88,24 @@ pub struct Storage {
     pub path: PathBuf,
     /// The file with the key to the secrets in it.
     pub key_file: PathBuf,
+}
+
+/// Where the bot answers HTTP.
+#[derive(Debug)]
+pub struct Web {
+    /// Where homeservers reach it that it is an application service of.
+    pub listen: SocketAddr,
+    /// Where `/health` and `/metrics` are, if anywhere.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// How moderators are asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Moderation {
+    /// After how long without an answer a moderator is reminded, once.
+    pub remind_after: Duration,
+    /// After how long an invite request is no longer waited for.
+    pub expire_after: Duration,
 }
 
 /// What plans tell.

@@ -7,12 +7,14 @@
 //! | [`bot`] | what people see: sync, commands (one file each), wording, the progress message |
 //! | [`migration`] | the job: survey, plan, run, report |
 //! | [`consent`], [`access`] | who agreed, and how the bot may act as them |
+//! | [`appservice`] | registrations on homeservers: what they cover |
 //! | [`homeserver`] | the client-server API: typed calls as one account, errors sorted, pacing |
 //! | [`store`] | sled: what survives a restart |
 //! | [`config`] | the configuration file and its environment overrides |
-//! | [`clock`] | time, as a parameter |
+//! | [`clock`], [`secret`], [`logging`] | time, as a parameter; what is never shown; what is logged |
 
 pub mod access;
+pub mod appservice;
 pub mod bot;
 pub mod clock;
 pub mod config;

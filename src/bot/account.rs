@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     clock::{SharedClock, Timestamp},
-    config::Config,
+    config::{self, Config},
     homeserver::Transport,
     secret::{ExposeSecret as _, Secret},
     store::{Batch, Store, StoreError, Table},
@@ -163,7 +163,7 @@ impl Entrance<'_> {
         let was_device_before = self.store.secret(TOKEN)?.is_some();
         client
             .matrix_auth()
-            .login_username(&record.user_id, self.config.bot.password.expose_secret())
+            .login_username(&record.user_id, self.password().expose_secret())
             .device_id(record.device_id.as_str())
             .initial_device_display_name(DEVICE_NAME)
             .send()
@@ -210,12 +210,19 @@ impl Entrance<'_> {
         };
         let user =
             uiaa::UserIdentifier::Matrix(uiaa::MatrixUserIdentifier::new(user_id.to_string()));
-        let password = self.config.bot.password.expose_secret().to_owned();
+        let password = self.password().expose_secret().to_owned();
         let password =
             assign!(uiaa::Password::new(user, password), { session: stage.session.clone() });
         let auth = uiaa::AuthData::Password(password);
         if let Err(error) = encryption.bootstrap_cross_signing(Some(auth)).await {
             tracing::warn!(%error, "the bot's device could not be signed");
+        }
+    }
+
+    fn password(&self) -> &Secret {
+        match &self.config.bot.entrance {
+            config::Entrance::Password(password) => password,
+            config::Entrance::Appservice(_) => todo!("see issue 4"),
         }
     }
 

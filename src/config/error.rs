@@ -1,5 +1,9 @@
 use std::{io, path::PathBuf};
 
+use ruma::OwnedServerName;
+
+use crate::appservice::RegistrationError;
+
 /// What is wrong with the configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -73,5 +77,29 @@ pub enum ConfigError {
         key: &'static str,
         /// The file.
         file: PathBuf,
+    },
+
+    /// A registration as an application service cannot be used.
+    #[error("{path}: appservices.{server}.registration: {file}")]
+    Registration {
+        /// The configuration file.
+        path: PathBuf,
+        /// The homeserver that it is for.
+        server: OwnedServerName,
+        /// The registration.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: RegistrationError,
+    },
+
+    /// The bot cannot be the own user of that application service.
+    #[error("{path}: bot.appservice: {server}: {what}")]
+    OwnUser {
+        /// The configuration file.
+        path: PathBuf,
+        /// The server that `bot.appservice` names.
+        server: OwnedServerName,
+        /// What does not fit.
+        what: String,
     },
 }

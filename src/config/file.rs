@@ -2,22 +2,29 @@
 
 use std::{
     collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use ruma::OwnedServerName;
+use ruma::{OwnedServerName, ServerName, UserId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_yaml::Value;
 use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
-    Access, Bot, Config, ConfigError, Consent, Plan, Storage,
+    Access, Bot, Config, ConfigError, Consent, Entrance, Moderation, Plan, Storage, Web,
     values::{BaseUrl, FullUserId, LogFilter, Prefix, Span, Text, UserGlob, secret},
 };
-use crate::secret::Secret;
+use crate::{
+    appservice::{Appservice, Appservices},
+    secret::Secret,
+};
 
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 29340);
+const DEFAULT_REMIND_AFTER: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+const DEFAULT_EXPIRE_AFTER: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const DEFAULT_DISPLAY_NAME: &str = "Tern";
 const DEFAULT_PATH: &str = "data";
 const DEFAULT_CONSENT_EXPIRES: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,8 +37,11 @@ pub(super) struct File {
     bot: Option<BotKeys>,
     access: Option<AccessKeys>,
     homeservers: Option<BTreeMap<OwnedServerName, Text<BaseUrl>>>,
+    appservices: Option<BTreeMap<OwnedServerName, AppserviceKeys>>,
     storage: Option<StorageKeys>,
+    web: Option<WebKeys>,
     consent: Option<ConsentKeys>,
+    moderation: Option<ModerationKeys>,
     plan: Option<PlanKeys>,
     log: Option<Text<LogFilter>>,
 }
@@ -44,6 +54,7 @@ struct BotKeys {
     #[serde(deserialize_with = "secret")]
     password: Option<Secret>,
     password_file: Option<PathBuf>,
+    appservice: Option<OwnedServerName>,
     display_name: Option<String>,
     prefix: Option<Text<Prefix>>,
 }
@@ -66,6 +77,26 @@ struct StorageKeys {
 #[serde(deny_unknown_fields, default, expecting = "keys with values")]
 struct ConsentKeys {
     expires: Option<Text<Span>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+struct AppserviceKeys {
+    registration: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+struct WebKeys {
+    listen: Option<Text<SocketAddr>>,
+    metrics: Option<Text<SocketAddr>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+struct ModerationKeys {
+    remind_after: Option<Text<Span>>,
+    expire_after: Option<Text<Span>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -94,7 +125,13 @@ impl File {
     /// Puts in the defaults, and misses what has none.
     pub(super) fn complete(self, path: &Path) -> Result<Config, ConfigError> {
         let bot = self.bot.unwrap_or_default();
-        let (bot, base_url) = bot.complete(path)?;
+        let appservices = self
+            .appservices
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(server, keys)| keys.complete(path, &server))
+            .collect::<Result<Appservices, _>>()?;
+        let (bot, base_url) = bot.complete(path, &appservices)?;
         let server = bot.user_id.server_name().to_owned();
         let access = self.access.unwrap_or_default();
         let mut homeservers: BTreeMap<_, _> = self
@@ -122,6 +159,9 @@ impl File {
                     .collect(),
             },
             homeservers,
+            appservices,
+            web: self.web.unwrap_or_default().complete(),
+            moderation: self.moderation.unwrap_or_default().complete(),
             storage: self.storage.unwrap_or_default().complete(),
             consent: Consent {
                 expires: self
@@ -143,27 +183,87 @@ impl File {
 }
 
 impl BotKeys {
-    fn complete(self, path: &Path) -> Result<(Bot, Option<Url>), ConfigError> {
+    fn complete(
+        self,
+        path: &Path,
+        appservices: &Appservices,
+    ) -> Result<(Bot, Option<Url>), ConfigError> {
         let missing = |key, why| ConfigError::Missing { path: path.to_owned(), key, why };
         let Text(FullUserId(user_id)) = self
             .user_id
             .ok_or_else(|| missing("bot.user_id", "it is the account that the bot logs in to"))?;
-        let password = match (self.password, self.password_file) {
-            (Some(password), None) => password,
-            (None, Some(file)) => read_password(path, file)?,
-            (None, None) => {
-                let why = "the bot needs it, or bot.password_file, to log in";
+        let both = |keys| ConfigError::Both { path: path.to_owned(), keys };
+        let entrance = match (self.password, self.password_file, self.appservice) {
+            (Some(password), None, None) => Entrance::Password(password),
+            (None, Some(file), None) => Entrance::Password(read_password(path, file)?),
+            (None, None, Some(server)) => own_user(path, &user_id, server, appservices)?,
+            (None, None, None) => {
+                let why = "the bot needs it, or bot.password_file or bot.appservice, to log in";
                 return Err(missing("bot.password", why));
             }
-            (Some(_), Some(_)) => {
-                let keys = "bot.password and bot.password_file";
-                return Err(ConfigError::Both { path: path.to_owned(), keys });
-            }
+            (Some(_), Some(_), _) => return Err(both("bot.password and bot.password_file")),
+            (Some(_), None, Some(_)) => return Err(both("bot.password and bot.appservice")),
+            (None, Some(_), Some(_)) => return Err(both("bot.password_file and bot.appservice")),
         };
         let display_name = self.display_name.unwrap_or_else(|| DEFAULT_DISPLAY_NAME.to_owned());
         let prefix = self.prefix.map_or_else(Prefix::default, |Text(prefix)| prefix);
         let base_url = self.homeserver.map(|Text(BaseUrl(url))| url);
-        Ok((Bot { user_id, password, display_name, prefix }, base_url))
+        Ok((Bot { user_id, entrance, display_name, prefix }, base_url))
+    }
+}
+
+/// The bot as an application service's own user, if that is who it is to be.
+fn own_user(
+    path: &Path,
+    user_id: &UserId,
+    server: OwnedServerName,
+    appservices: &Appservices,
+) -> Result<Entrance, ConfigError> {
+    let mismatch =
+        |what| ConfigError::OwnUser { path: path.to_owned(), server: server.clone(), what };
+    match appservices.on(&server) {
+        None => Err(mismatch(format!("appservices has no {server}"))),
+        Some(found) if found.sender() != user_id => {
+            let sender = found.sender();
+            Err(mismatch(format!("the registration's own user is {sender}, not bot.user_id")))
+        }
+        Some(_) => Ok(Entrance::Appservice(server)),
+    }
+}
+
+impl AppserviceKeys {
+    fn complete(self, path: &Path, server: &ServerName) -> Result<Appservice, ConfigError> {
+        let path = path.to_owned();
+        let Some(file) = self.registration else {
+            let key = "appservices.….registration";
+            let why = "it is the file that the homeserver has, too";
+            return Err(ConfigError::Missing { path, key, why });
+        };
+        Appservice::load(server, &file).map_err(|source| ConfigError::Registration {
+            path,
+            server: server.to_owned(),
+            file,
+            source,
+        })
+    }
+}
+
+impl WebKeys {
+    fn complete(self) -> Web {
+        Web {
+            listen: self.listen.map_or(DEFAULT_LISTEN, |Text(listen)| listen),
+            metrics: self.metrics.map(|Text(metrics)| metrics),
+        }
+    }
+}
+
+impl ModerationKeys {
+    fn complete(self) -> Moderation {
+        let or = |span: Option<Text<Span>>, default| span.map_or(default, |Text(Span(span))| span);
+        Moderation {
+            remind_after: or(self.remind_after, DEFAULT_REMIND_AFTER),
+            expire_after: or(self.expire_after, DEFAULT_EXPIRE_AFTER),
+        }
     }
 }
 

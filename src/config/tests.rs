@@ -26,6 +26,13 @@ fn error_with(text: &str, environment: &[(&str, &str)]) -> String {
     parse_with(text, environment).expect_err("the configuration is wrong").to_string()
 }
 
+fn password(config: &Config) -> &str {
+    match &config.bot.entrance {
+        Entrance::Password(password) => password.expose_secret(),
+        Entrance::Appservice(server) => panic!("an application service on {server}"),
+    }
+}
+
 #[test]
 fn what_is_left_out_has_a_default() {
     let config = parse(LEAST).unwrap();
@@ -93,7 +100,7 @@ fn the_example_loads() {
     let example = include_str!("../../config.example.yaml");
     let example = example.replace("/run/secrets/tern", file.to_str().unwrap());
     let config = parse(&example).unwrap();
-    assert_eq!(config.bot.password.expose_secret(), "hunter2");
+    assert_eq!(password(&config), "hunter2");
 }
 
 #[test]
@@ -110,7 +117,7 @@ fn the_example_with_every_key_put_in_loads() {
         })
         .collect();
     let config = parse(&all.join("\n")).unwrap();
-    assert_eq!(config.bot.password.expose_secret(), "in quotes");
+    assert_eq!(password(&config), "in quotes");
     assert_eq!(config.homeservers.len(), 1);
     assert_eq!(config.access.admins.len(), 1);
 }
@@ -122,9 +129,9 @@ fn is_key(text: &str) -> bool {
 #[test]
 fn an_unknown_key_is_named_with_its_line() {
     let text = format!("{LEAST}  prefx: \"!move\"\n");
-    insta::assert_snapshot!(error(&text), @"config.yaml: bot: unknown field `prefx`, expected one of `homeserver`, `user_id`, `password`, `password_file`, `display_name`, `prefix` at line 4 column 3");
+    insta::assert_snapshot!(error(&text), @"config.yaml: bot: unknown field `prefx`, expected one of `homeserver`, `user_id`, `password`, `password_file`, `appservice`, `display_name`, `prefix` at line 4 column 3");
     let text = format!("{LEAST}logs: info\n");
-    insta::assert_snapshot!(error(&text), @"config.yaml: unknown field `logs`, expected one of `bot`, `access`, `homeservers`, `storage`, `consent`, `plan`, `log` at line 4 column 1");
+    insta::assert_snapshot!(error(&text), @"config.yaml: unknown field `logs`, expected one of `bot`, `access`, `homeservers`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `log` at line 4 column 1");
 }
 
 #[test]
@@ -147,7 +154,7 @@ fn a_wrong_value_is_named_with_its_key_and_line() {
 fn what_is_missing_is_named() {
     insta::assert_snapshot!(error(""), @"config.yaml: bot.user_id is missing: it is the account that the bot logs in to");
     insta::assert_snapshot!(error("# nothing\n"), @"config.yaml: bot.user_id is missing: it is the account that the bot logs in to");
-    insta::assert_snapshot!(error("bot:\n  user_id: \"@tern:example.org\"\n"), @"config.yaml: bot.password is missing: the bot needs it, or bot.password_file, to log in");
+    insta::assert_snapshot!(error("bot:\n  user_id: \"@tern:example.org\"\n"), @"config.yaml: bot.password is missing: the bot needs it, or bot.password_file or bot.appservice, to log in");
     insta::assert_snapshot!(error(&format!("{LEAST}  password_file: secret\n")), @"config.yaml: bot.password and bot.password_file are both given; give one of them");
 }
 
@@ -189,7 +196,7 @@ fn the_environment_overrides_the_file() {
         ],
     )
     .unwrap();
-    assert_eq!(config.bot.password.expose_secret(), "0123");
+    assert_eq!(password(&config), "0123");
     assert_eq!(config.bot.display_name, "null");
     assert!(config.access.allows(user_id!("@anyone:two.org")));
     assert_eq!(config.homeservers.len(), 1);
@@ -210,10 +217,10 @@ fn the_environment_alone_is_enough() {
 #[test]
 fn a_wrong_override_names_its_variable() {
     let with = |name, value| error_with(LEAST, &[(name, value)]);
-    insta::assert_snapshot!(with("TERN_BOT__PREFX", "!move"), @"environment variable TERN_BOT__PREFX: unknown field `prefx`, expected one of `homeserver`, `user_id`, `password`, `password_file`, `display_name`, `prefix`");
+    insta::assert_snapshot!(with("TERN_BOT__PREFX", "!move"), @"environment variable TERN_BOT__PREFX: unknown field `prefx`, expected one of `homeserver`, `user_id`, `password`, `password_file`, `appservice`, `display_name`, `prefix`");
     insta::assert_snapshot!(with("TERN_CONSENT__EXPIRES", "soon"), @r#"environment variable TERN_CONSENT__EXPIRES: a duration looks like "24h" or "3d""#);
     insta::assert_snapshot!(with("TERN_CONSENT__EXPIRES", "7"), @"environment variable TERN_CONSENT__EXPIRES: a duration looks like \"24h\" or \"3d\"");
     insta::assert_snapshot!(with("TERN_LOG__LEVEL", "info"), @"environment variable TERN_LOG__LEVEL: invalid type: map, expected a string");
     insta::assert_snapshot!(with("TERN_BOT", "hunter2"), @r#"environment variable TERN_BOT: invalid type: string "hunter2", expected keys with values"#);
-    insta::assert_snapshot!(with("TERN_", "hunter2"), @"environment variable TERN_: unknown field ``, expected one of `bot`, `access`, `homeservers`, `storage`, `consent`, `plan`, `log`");
+    insta::assert_snapshot!(with("TERN_", "hunter2"), @"environment variable TERN_: unknown field ``, expected one of `bot`, `access`, `homeservers`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `log`");
 }

@@ -1,0 +1,221 @@
+//! Registrations as an application service: on which servers the bot may act as accounts without
+//! their passwords, and which accounts those are.
+//!
+//! That a registration covers an account is no permission to act as it: only
+//! [`access`](crate::access) opens accounts, and only for a consent that stands.
+//!
+//! Follows <https://spec.matrix.org/v1.17/application-service-api/#registration>.
+
+use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
+
+use regex::Regex;
+use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, api::appservice::Registration};
+use url::Url;
+
+use crate::secret::Secret;
+
+/// Why a registration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistrationError {
+    /// The file cannot be read.
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// The file is not a registration. The words quote no value: it may be a token.
+    #[error("it is not a registration{0}")]
+    Invalid(String),
+    /// A namespace is not a pattern.
+    #[error("namespaces.users: {0}")]
+    Namespace(#[from] regex::Error),
+    /// `sender_localpart` makes no user ID.
+    #[error("sender_localpart makes no user ID on {0}")]
+    Sender(OwnedServerName),
+    /// `url` is not one.
+    #[error("url is not one, like \"http://localhost:29340\"")]
+    Url,
+    /// A token is empty.
+    #[error("{0} is empty")]
+    NoToken(&'static str),
+}
+
+/// One registration, on one homeserver.
+#[derive(Clone, Debug)]
+pub struct Appservice {
+    server: OwnedServerName,
+    id: String,
+    url: Option<Url>,
+    as_token: Secret,
+    hs_token: Secret,
+    sender: OwnedUserId,
+    users: Vec<Regex>,
+    rate_limited: bool,
+}
+
+impl Appservice {
+    /// Reads the registration at `path`, which the homeserver `server` has too.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, without any value from it.
+    pub fn load(server: &ServerName, path: &Path) -> Result<Self, RegistrationError> {
+        Self::parse(server, &fs::read_to_string(path)?)
+    }
+
+    fn parse(server: &ServerName, text: &str) -> Result<Self, RegistrationError> {
+        let registration: Registration = serde_yaml::from_str(text).map_err(|error| {
+            let at = |at: serde_yaml::Location| {
+                format!(": look at line {} column {}", at.line(), at.column())
+            };
+            RegistrationError::Invalid(error.location().map(at).unwrap_or_default())
+        })?;
+        let token = |name, token: String| match token.as_str() {
+            "" => Err(RegistrationError::NoToken(name)),
+            _ => Ok(Secret::from(token)),
+        };
+        let url = registration
+            .url
+            .filter(|url| !url.is_empty())
+            .map(|url| Url::parse(&url).map_err(|_| RegistrationError::Url))
+            .transpose()?;
+        // Homeservers match from the beginning of a user ID, and need not reach its end.
+        let users = registration
+            .namespaces
+            .users
+            .iter()
+            .map(|namespace| Regex::new(&format!("^(?:{})", namespace.regex)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            server: server.to_owned(),
+            id: registration.id,
+            url,
+            as_token: token("as_token", registration.as_token)?,
+            hs_token: token("hs_token", registration.hs_token)?,
+            sender: UserId::parse_with_server_name(registration.sender_localpart.as_str(), server)
+                .map_err(|_| RegistrationError::Sender(server.to_owned()))?,
+            users,
+            rate_limited: registration.rate_limited.unwrap_or(true),
+        })
+    }
+
+    /// The homeserver that it is a registration on.
+    pub fn server(&self) -> &ServerName {
+        &self.server
+    }
+
+    /// What the homeserver calls the application service.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where the homeserver sends events to.
+    pub fn url(&self) -> Option<&Url> {
+        self.url.as_ref()
+    }
+
+    /// What the application service shows to the homeserver.
+    pub fn as_token(&self) -> &Secret {
+        &self.as_token
+    }
+
+    /// What the homeserver shows to the application service.
+    pub fn hs_token(&self) -> &Secret {
+        &self.hs_token
+    }
+
+    /// The application service's own user.
+    pub fn sender(&self) -> &UserId {
+        &self.sender
+    }
+
+    /// Whether the homeserver limits the application service as it limits everybody.
+    pub fn is_rate_limited(&self) -> bool {
+        self.rate_limited
+    }
+
+    /// Whether the homeserver lets the application service act as `user`.
+    pub fn covers(&self, user: &UserId) -> bool {
+        user.server_name() == self.server
+            && (user == self.sender || self.users.iter().any(|users| users.is_match(user.as_str())))
+    }
+}
+
+/// Every registration of the bot, one a server at most. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Appservices(Arc<BTreeMap<OwnedServerName, Appservice>>);
+
+impl Appservices {
+    /// The registration on `server`.
+    pub fn on(&self, server: &ServerName) -> Option<&Appservice> {
+        self.0.get(server)
+    }
+
+    /// The registration that covers `user`.
+    pub fn covering(&self, user: &UserId) -> Option<&Appservice> {
+        self.on(user.server_name()).filter(|appservice| appservice.covers(user))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Appservice> {
+        self.0.values()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Appservice> for Appservices {
+    fn from_iter<I: IntoIterator<Item = Appservice>>(appservices: I) -> Self {
+        let by_server = |appservice: Appservice| (appservice.server.clone(), appservice);
+        Self(Arc::new(appservices.into_iter().map(by_server).collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{server_name, user_id};
+
+    use super::*;
+
+    const REGISTRATION: &str = "
+id: tern
+url: http://localhost:29340
+as_token: hunter2
+hs_token: hunter3
+sender_localpart: tern
+rate_limited: false
+namespaces:
+  users:
+    - exclusive: false
+      regex: '@a.*:example\\.org'
+";
+
+    fn registration() -> Appservice {
+        Appservice::parse(server_name!("example.org"), REGISTRATION).unwrap()
+    }
+
+    #[test]
+    fn a_registration_covers_its_namespace_on_its_own_server_and_its_own_user() {
+        let registration = registration();
+        assert!(registration.covers(user_id!("@alice:example.org")));
+        assert!(registration.covers(user_id!("@tern:example.org")));
+        assert!(!registration.covers(user_id!("@bob:example.org")));
+        assert!(!registration.covers(user_id!("@alice:elsewhere.org")));
+    }
+
+    #[test]
+    fn a_namespace_is_matched_from_the_beginning_of_a_user_id() {
+        let text = REGISTRATION.replace("@a.*:example\\.org", "alice");
+        let registration = Appservice::parse(server_name!("example.org"), &text).unwrap();
+        assert!(!registration.covers(user_id!("@alice:example.org")));
+    }
+
+    #[test]
+    fn no_error_and_no_debug_output_shows_a_token() {
+        assert!(!format!("{:?}", registration()).contains("hunter"));
+        let broken = REGISTRATION.replace("as_token: hunter2", "as_token: [hunter2]");
+        let error = Appservice::parse(server_name!("example.org"), &broken).unwrap_err();
+        assert!(!error.to_string().contains("hunter"), "{error}");
+    }
+}
