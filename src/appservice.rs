@@ -14,6 +14,10 @@ use url::Url;
 
 use crate::secret::Secret;
 
+mod registration;
+
+pub use self::registration::{NewRegistration, NewRegistrationError};
+
 /// Why a registration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -10,9 +10,11 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use rand::{SeedableRng as _, rngs::StdRng};
+use ruma::OwnedServerName;
 use tern::{
+    appservice::NewRegistration,
     bot,
     clock::{SharedClock, SystemClock},
     config::Config,
@@ -21,6 +23,7 @@ use tern::{
     migration::{Migrations, Settings},
     store::Store,
 };
+use url::Url;
 
 mod check;
 
@@ -40,6 +43,29 @@ struct Arguments {
 enum Command {
     /// Read the configuration, reach every homeserver that it names, and say what is wrong.
     Check,
+    /// Print a new registration as an application service, with random tokens of its own.
+    ///
+    /// The homeserver and the bot both read it; registration.example.yaml explains it.
+    Registration(RegistrationArguments),
+}
+
+#[derive(Debug, Args)]
+struct RegistrationArguments {
+    /// The name of the homeserver, as in the IDs of its users.
+    #[arg(long, value_name = "NAME")]
+    server_name: OwnedServerName,
+    /// Where the homeserver reaches the bot, like http://tern:29340.
+    #[arg(long)]
+    url: Url,
+    /// Which localparts it covers, if not all of them: a regular expression, like 'a.*'.
+    #[arg(long, value_name = "REGEX")]
+    users: Option<String>,
+    /// What the homeserver calls it; no two may have the same.
+    #[arg(long, default_value = "tern")]
+    id: String,
+    /// The localpart of its own user.
+    #[arg(long, value_name = "LOCALPART", default_value = "tern")]
+    sender: String,
 }
 
 #[tokio::main]
@@ -48,6 +74,7 @@ async fn main() -> ExitCode {
     let done = match arguments.command {
         None => run(&arguments.config).await.map(|()| true),
         Some(Command::Check) => check(&arguments.config).await,
+        Some(Command::Registration(arguments)) => registration(arguments).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -90,6 +117,14 @@ async fn check(config: &Path) -> anyhow::Result<bool> {
     let (clock, rng) = (Arc::new(SystemClock), StdRng::from_os_rng());
     let transport = Transport::new(clock, rng, config.homeservers.clone(), Timeouts::default())?;
     check::check(&config, &transport, &mut stdout()).await.context("cannot print the result")
+}
+
+/// Prints a registration.
+fn registration(arguments: RegistrationArguments) -> anyhow::Result<()> {
+    let RegistrationArguments { server_name: server, url, users, id, sender } = arguments;
+    let new = NewRegistration { server, url, users, id, sender };
+    let text = new.write(&mut StdRng::from_os_rng())?;
+    stdout().write_all(text.as_bytes()).context("cannot print the registration")
 }
 
 /// What may override the configuration.

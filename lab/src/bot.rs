@@ -13,7 +13,7 @@ use ruma::UserId;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Account, Homeserver, Lab,
+    Account, Homeserver, Lab, Service,
     guard::{Guarded, Program},
     homeserver::last_lines,
     install, wait,
@@ -34,6 +34,8 @@ pub struct BotOptions<'a> {
     pub account: &'a Account,
     /// The homeservers that it is to know.
     pub homeservers: &'a [&'a Homeserver],
+    /// The application service that it is, on those of `homeservers` that know it.
+    pub service: Option<&'a Service>,
     /// More of its configuration, laid over what the lab writes: maps are merged, `null` removes.
     pub settings: Value,
     /// Environment variables.
@@ -43,7 +45,8 @@ pub struct BotOptions<'a> {
 impl<'a> BotOptions<'a> {
     /// With nothing unusual.
     pub fn new(binary: &'a Path, account: &'a Account, homeservers: &'a [&'a Homeserver]) -> Self {
-        Self { binary, account, homeservers, settings: json!({}), environment: Vec::new() }
+        let (service, settings, environment) = (None, json!({}), Vec::new());
+        Self { binary, account, homeservers, service, settings, environment }
     }
 }
 
@@ -192,6 +195,16 @@ fn config(folder: &Path, options: &BotOptions<'_>) -> Value {
         "homeservers": homeservers,
         "storage": { "path": data, "key_file": data.join("key") },
     });
+    if let Some(service) = options.service {
+        let registered: BTreeMap<_, _> = options
+            .homeservers
+            .iter()
+            .filter_map(|server| Some((server.name(), server.registration(service)?)))
+            .map(|(name, registration)| (name, json!({ "registration": registration })))
+            .collect();
+        config["appservices"] = json!(registered);
+        config["web"] = json!({ "listen": service.listen() });
+    }
     lay_over(&mut config, &options.settings);
     config
 }

@@ -44,7 +44,12 @@ impl Lab {
 
     /// Starts two homeservers with the same options.
     pub async fn pair(&self, options: &Options) -> Result<Pair> {
-        let (old, new) = tokio::try_join!(self.homeserver(options), self.homeserver(options))?;
+        self.pair_of(options, options).await
+    }
+
+    /// Starts two homeservers that differ.
+    pub async fn pair_of(&self, old: &Options, new: &Options) -> Result<Pair> {
+        let (old, new) = tokio::try_join!(self.homeserver(old), self.homeserver(new))?;
         Ok(Pair { old, new, lab: self.clone() })
     }
 

@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`lab`] | a folder, a certificate authority, and what is started with them |
 //! | [`homeserver`] | Synapse processes that federate with each other |
+//! | [`service`] | the bot as an application service that homeservers know |
 //! | [`account`] | an account's own requests: making rooms, joining, looking at the outcome |
 //! | [`person`] | a person at a real client, who chats with the bot |
 //! | [`town`] | a person with two accounts, her friends and her rooms |
@@ -24,6 +25,7 @@ pub mod lab;
 pub mod person;
 mod random;
 mod run;
+pub mod service;
 mod target;
 pub mod town;
 pub mod wait;
@@ -34,6 +36,7 @@ pub use self::{
     homeserver::{Homeserver, Limits, Options},
     lab::{Lab, Pair, pair},
     person::{Chat, Message, Person},
+    service::{Service, served_pair},
     town::Town,
 };
 

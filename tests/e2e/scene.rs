@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lab::{Account, Bot, BotOptions, Chat, Pair, Person, RoomSpec, pair};
+use lab::{Account, Bot, BotOptions, Chat, Pair, Person, RoomSpec, Service, pair, served_pair};
 use ruma::{OwnedRoomId, RoomId, UserId, events::room::power_levels::UserPowerLevel};
 use serde_json::{Value, json};
 
@@ -34,16 +34,36 @@ impl Scene<'static> {
     pub(crate) async fn with_settings(name: &str, settings: Value) -> Self {
         Self::on(pair().await.unwrap(), name, settings).await
     }
+
+    /// On homeservers that know the bot as an application service, which covers the old and the
+    /// new account.
+    pub(crate) async fn served(settings: Value) -> Self {
+        let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+        Self::with_service(pair, service.id(), Some(&service), settings).await
+    }
 }
 
 impl<'a> Scene<'a> {
     /// On homeservers of its own.
-    pub(crate) async fn on(pair: &'a Pair, name: &str, mut settings: Value) -> Self {
+    pub(crate) async fn on(pair: &'a Pair, name: &str, settings: Value) -> Self {
+        Self::with_service(pair, name, None, settings).await
+    }
+
+    /// On homeservers of its own, which know the bot as `service`.
+    pub(crate) async fn with_service(
+        pair: &'a Pair,
+        name: &str,
+        service: Option<&Service>,
+        mut settings: Value,
+    ) -> Self {
         settings["access"] = json!({ "allow": ["@*:*"] });
         let account = pair.old.account(&format!("{name}-tern")).await.unwrap();
         let servers = [&pair.old, &pair.new];
-        let options =
-            BotOptions { settings, ..BotOptions::new(Path::new(TERN), &account, &servers) };
+        let options = BotOptions {
+            settings,
+            service,
+            ..BotOptions::new(Path::new(TERN), &account, &servers)
+        };
         let bot = Bot::start(&pair.lab, options).await.unwrap();
         Self {
             pair,

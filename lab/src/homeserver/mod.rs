@@ -19,7 +19,9 @@ use crate::{
     guard::{Guarded, Program},
     install,
     lab::Inner,
-    random, wait,
+    random,
+    service::Service,
+    wait,
 };
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -100,6 +102,11 @@ impl Homeserver {
     /// Base URL of the client-server API, plain HTTP.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The registration of `service`, if it was ever in the options.
+    pub fn registration(&self, service: &Service) -> Option<PathBuf> {
+        Some(service.registration(&self.folder)).filter(|path| path.exists())
     }
 
     /// What Synapse logs at level info.

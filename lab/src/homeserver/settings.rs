@@ -6,11 +6,11 @@ use std::{
 };
 
 use anyhow::Result;
-use ruma::serde::Base64;
+use ruma::{OwnedServerName, serde::Base64};
 use serde_json::{Map, Value, json};
 
 use super::Ports;
-use crate::{authority::Authority, random};
+use crate::{authority::Authority, random, service::Service};
 
 /// How fast a homeserver lets its users be.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,8 @@ pub struct Options {
     pub limits: Limits,
     /// Registration files of application services.
     pub appservices: Vec<PathBuf>,
+    /// Bots to be registered as application services. Their registrations stay over restarts.
+    pub services: Vec<Service>,
     /// Any other of Synapse's settings, by their names at the top of `homeserver.yaml`.
     pub settings: Map<String, Value>,
 }
@@ -54,6 +56,13 @@ pub(super) fn write(
     let log_config = folder.join("log.yaml");
     fs::write(&log_config, log_settings(&log(folder)).to_string())?;
 
+    let server_name: OwnedServerName = ports.server_name().try_into()?;
+    let mut appservices = options.appservices.clone();
+    for service in &options.services {
+        service.register(&server_name, folder)?;
+        appservices.push(service.registration(folder));
+    }
+
     let listener = |port: u16, tls: bool, resources: &[&str]| {
         json!({
             "port": port,
@@ -64,7 +73,7 @@ pub(super) fn write(
         })
     };
     let mut settings = json!({
-        "server_name": ports.server_name(),
+        "server_name": server_name,
         "public_baseurl": ports.url(),
         "listeners": [
             listener(ports.client, false, &["client"]),
@@ -96,7 +105,7 @@ pub(super) fn write(
         "report_stats": false,
         "allow_public_rooms_over_federation": true,
         "room_list_publication_rules": [{ "action": "allow" }],
-        "app_service_config_files": options.appservices,
+        "app_service_config_files": appservices,
     });
     if let Value::Object(settings) = &mut settings {
         settings.extend(match &options.limits {
