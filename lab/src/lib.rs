@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | [`lab`] | a folder, a certificate authority, and what is started with them |
 //! | [`homeserver`] | Synapse processes that federate with each other |
+//! | [`proxy`] | what stands in front of a homeserver and fails where a test says |
 //! | [`service`] | the bot as an application service that homeservers know |
 //! | [`account`] | an account's own requests: making rooms, joining, looking at the outcome |
 //! | [`person`] | a person at a real client, who chats with the bot |
@@ -23,6 +24,7 @@ pub mod homeserver;
 pub mod install;
 pub mod lab;
 pub mod person;
+pub mod proxy;
 mod random;
 mod run;
 pub mod service;
@@ -36,6 +38,7 @@ pub use self::{
     homeserver::{Homeserver, Limits, Options},
     lab::{Lab, Pair, pair},
     person::{Chat, Message, Person},
+    proxy::{Fault, Proxy, Rule},
     service::{Service, served_pair},
     town::Town,
 };
