@@ -65,7 +65,7 @@ impl Appservice {
         Self::parse(server, &fs::read_to_string(path)?)
     }
 
-    fn parse(server: &ServerName, text: &str) -> Result<Self, RegistrationError> {
+    pub(crate) fn parse(server: &ServerName, text: &str) -> Result<Self, RegistrationError> {
         let registration: Registration = serde_yaml::from_str(text).map_err(|error| {
             let at = |at: serde_yaml::Location| {
                 format!(": look at line {} column {}", at.line(), at.column())

@@ -7,6 +7,7 @@
 //! | [`bot`] | what people see: sync, commands (one file each), wording, the progress message |
 //! | [`migration`] | the job: survey, plan, run, report |
 //! | [`consent`], [`access`] | who agreed, and how the bot may act as them |
+//! | [`web`] | HTTP: what homeservers send to the application service |
 //! | [`appservice`] | registrations on homeservers: what they cover |
 //! | [`homeserver`] | the client-server API: typed calls as one account, errors sorted, pacing |
 //! | [`store`] | sled: what survives a restart |
@@ -24,3 +25,4 @@ pub mod logging;
 pub mod migration;
 pub mod secret;
 pub mod store;
+pub mod web;

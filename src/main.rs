@@ -22,7 +22,9 @@ use tern::{
     logging,
     migration::{Migrations, Settings},
     store::Store,
+    web::Listener,
 };
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 mod check;
@@ -106,8 +108,35 @@ async fn run(config: &Path) -> anyhow::Result<()> {
         transport.clone(),
         clock.clone(),
     )?;
-    bot::run(bot::Parts { config, store, transport, migrations, clock }, rng).await?;
-    Ok(())
+    let stop = CancellationToken::new();
+    let listener = listen(&config, &store, &migrations).await?;
+    let serve = async {
+        if let Some(listener) = listener {
+            listener.serve(stop.clone()).await;
+        }
+    };
+    let chat = async {
+        let parts = bot::Parts { config, store, transport, migrations, clock };
+        let ended = bot::run(parts, rng).await;
+        stop.cancel();
+        ended
+    };
+    let (ended, ()) = tokio::join!(chat, serve);
+    Ok(ended?)
+}
+
+/// Listens for homeservers, where the bot is an application service of one.
+async fn listen(
+    config: &Config,
+    store: &Store,
+    migrations: &Migrations,
+) -> anyhow::Result<Option<Listener>> {
+    if config.appservices.is_empty() {
+        return Ok(None);
+    }
+    let (address, appservices) = (config.web.listen, &config.appservices);
+    let audience = Arc::new(migrations.clone());
+    Ok(Some(Listener::for_homeservers(address, appservices, store, audience).await?))
 }
 
 /// Whether all is well with the configuration.

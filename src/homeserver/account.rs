@@ -80,6 +80,13 @@ impl Account {
         Self { stop, ..self }
     }
 
+    /// The same account, whose requests give up waiting for their turn also once the token is
+    /// cancelled that comes with it.
+    pub(crate) fn with_stop(&self) -> (Self, CancellationToken) {
+        let stop = self.stop.child_token();
+        (self.clone().until(stop.clone()), stop)
+    }
+
     /// Whose account it is.
     pub fn user_id(&self) -> &UserId {
         &self.user_id

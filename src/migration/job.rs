@@ -5,10 +5,14 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tokio::{sync::OwnedMutexGuard, task::JoinHandle};
+use ruma::{RoomId, events::room::member::MembershipState};
+use tokio::{
+    sync::{OwnedMutexGuard, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{Migration, Phase};
+use super::{Migration, Phase, run::Memberships};
 
 #[derive(Debug)]
 pub(super) struct Job {
@@ -17,6 +21,8 @@ pub(super) struct Job {
     worker: Mutex<Option<Worker>>,
     /// Whether it was running when the bot last stopped, and has not been gone on with since.
     resumed: AtomicBool,
+    /// What the run that goes on knows of the new account's memberships.
+    memberships: Mutex<Option<watch::Sender<Memberships>>>,
 }
 
 /// The task that does what the migration's phase asks for.
@@ -38,6 +44,7 @@ impl Job {
             turn: std::sync::Arc::default(),
             worker: Mutex::default(),
             resumed: AtomicBool::new(false),
+            memberships: Mutex::default(),
         }
     }
 
@@ -55,6 +62,26 @@ impl Job {
     /// The record as it is now.
     pub(super) fn migration(&self) -> Migration {
         self.migration.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something about the record as it is now, without a copy of it.
+    pub(super) fn look<T>(&self, at: impl FnOnce(&Migration) -> T) -> T {
+        at(&self.migration.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A run begins, which is to know of memberships that are heard of.
+    pub(super) fn tell_memberships_to(&self, run: watch::Sender<Memberships>) {
+        *self.memberships.lock().unwrap_or_else(PoisonError::into_inner) = Some(run);
+    }
+
+    /// Tells the run that goes on, if there is one, of a membership of the new account.
+    pub(super) fn learn(&self, room: &RoomId, membership: MembershipState) {
+        let run = self.memberships.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(run) = &*run {
+            run.send_modify(|known| {
+                known.insert(room.to_owned(), membership);
+            });
+        }
     }
 
     /// Waits until nobody else changes the migration. Held from reading the record that a decision

@@ -11,6 +11,7 @@ mod job;
 mod journal;
 mod plan;
 mod progress;
+mod pushed;
 mod queries;
 mod record;
 mod refusal;

@@ -1,6 +1,9 @@
 //! Steps: one idempotent change on a homeserver each, as data and a `run`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    convert::Infallible,
+};
 
 use ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
@@ -193,21 +196,48 @@ impl Stage {
     async fn invite(&self, room: &RoomId) -> Result<StepResult, StepError> {
         let Some(old) = &self.old else { return Ok(StepResult::NoAccess) };
         // An invitation that was sent just before a crash is not sent again: people would see it.
-        if matches!(self.membership(room), Some(MembershipState::Invite | MembershipState::Join)) {
+        if is_let_in(self.membership(room).as_ref()) {
             return Ok(StepResult::AlreadySo);
         }
-        let failure = match old.invite(room, &self.new_user).await {
-            Ok(()) => return Ok(StepResult::Done),
-            Err(failure) => failure,
+        let failure = match self.invite_unless_invited(old, room).await {
+            Some(Ok(())) => return Ok(StepResult::Done),
+            Some(Err(failure)) => failure,
+            None => return Ok(StepResult::AlreadySo),
         };
         // A homeserver refuses to invite whoever is in already, in words of its own.
         if let Failure::Refused { .. } = failure
             && let Ok(Some(member)) = old.member(room, &self.new_user).await
-            && matches!(member.membership, MembershipState::Invite | MembershipState::Join)
+            && is_let_in(Some(&member.membership))
         {
             return Ok(StepResult::AlreadySo);
         }
         Err(StepError::of(Side::Old, failure))
+    }
+
+    /// Sends an invitation when its turn comes; nothing if the new account was let in by somebody
+    /// else while it waited for that.
+    async fn invite_unless_invited(
+        &self,
+        old: &Account,
+        room: &RoomId,
+    ) -> Option<Result<(), Failure>> {
+        let (waiting, needless) = old.with_stop();
+        let mut memberships = self.memberships.clone();
+        let look_out = async {
+            if memberships.wait_for(|known| is_let_in(known.get(room))).await.is_ok() {
+                needless.cancel();
+            }
+            std::future::pending::<Infallible>().await
+        };
+        let result = tokio::select! {
+            // Also after the look-out: what is on its way is waited for.
+            result = waiting.invite(room, &self.new_user) => result,
+            never = look_out => match never {},
+        };
+        match result {
+            Err(Failure::Stopped) if is_let_in(self.membership(room).as_ref()) => None,
+            result => Some(result),
+        }
     }
 
     async fn join(
@@ -300,6 +330,11 @@ impl StepError {
             failure => Self::Failed(failure),
         }
     }
+}
+
+/// Whether who has this membership can join, or did.
+fn is_let_in(membership: Option<&MembershipState>) -> bool {
+    matches!(membership, Some(MembershipState::Invite | MembershipState::Join))
 }
 
 fn power_of(content: &JsonObject, user: &UserId) -> i64 {

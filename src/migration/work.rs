@@ -157,7 +157,7 @@ impl Inner {
         let Some(plan) = self.journal.plan(migration.id)? else { return Ok(()) };
         let plan = plan.with(&migration.options);
         for race in 1.. {
-            match self.carry_out(migration, &plan, job.was_resumed(), stop).await {
+            match self.carry_out(job, migration, &plan, stop).await {
                 RunEnd::Complete => {}
                 RunEnd::Stopped => return Ok(()),
                 RunEnd::AccessLost(side) => {
@@ -180,15 +180,16 @@ impl Inner {
 
     async fn carry_out(
         &self,
+        job: &Job,
         migration: &Migration,
         plan: &Plan,
-        resumed: bool,
         stop: &CancellationToken,
     ) -> RunEnd {
-        let (stage, memberships) = match self.stage(migration, resumed, stop).await {
+        let (stage, memberships) = match self.stage(migration, job.was_resumed(), stop).await {
             Ok(staged) => staged,
             Err(end) => return end,
         };
+        job.tell_memberships_to(memberships.clone());
         let run = Run {
             id: migration.id,
             plan,

@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 
 use crate::scene::{Scene, is_in};
 
-fn limits(limits: Value) -> Options {
+pub(crate) fn limits(limits: Value) -> Options {
     let Value::Object(limits) = limits else { panic!("limits are a map") };
     Options { limits: Limits::Given(limits), ..Options::default() }
 }
 
 /// Synapse's settings for no limits, but for those in `besides`.
-fn open_besides(besides: Value) -> Value {
+pub(crate) fn open_besides(besides: Value) -> Value {
     let open = json!({ "per_second": 1000, "burst_count": 1000 });
     let mut limits: Map<String, Value> = serde_json::from_value(json!({
         "rc_message": open,

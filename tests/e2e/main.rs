@@ -13,6 +13,7 @@ mod kill;
 mod limits;
 mod manner;
 mod other_clients;
+mod pushed;
 mod registration;
 mod rooms;
 mod scene;

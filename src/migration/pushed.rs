@@ -1,0 +1,174 @@
+//! What homeservers push to the application service about accounts that take part in a migration.
+
+use futures_util::future::BoxFuture;
+use ruma::{UserId, events::room::member::MembershipState};
+use serde::Deserialize;
+
+use super::{Migration, Migrations, Phase, Side};
+use crate::{
+    appservice::Appservice,
+    consent::Standing,
+    store::StoreError,
+    web::{Audience, Envelope, Pushed},
+};
+
+/// What a pushed event has to do with a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Concern {
+    /// Where the new account is a member.
+    Membership,
+}
+
+/// What is read of a membership.
+#[derive(Deserialize)]
+struct Member {
+    membership: MembershipState,
+}
+
+impl Migrations {
+    /// Uses an event that a homeserver pushed, for each migration that it concerns. What it tells
+    /// is taken as a hint of when to look or what to try, never as a person's word: an event may
+    /// come twice, late or never, and everything is found out without it too, only later.
+    ///
+    /// The one entry for pushed events. [`concern`] decides which of them are read at all; whoever
+    /// waits for further ones adds a [`Concern`].
+    async fn pushed(&self, pushed: &Pushed<'_>) -> Result<(), StoreError> {
+        for job in self.0.all_jobs() {
+            match job.look(|migration| concern(migration, pushed.by, &pushed.envelope)) {
+                Some(Concern::Membership) => {
+                    if let Some(Member { membership }) = pushed.content() {
+                        job.learn(&pushed.envelope.room_id, membership);
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Audience for Migrations {
+    fn awaits(&self, by: &Appservice, envelope: &Envelope<'_>) -> bool {
+        // Before the migrations are gone through: of what is pushed, most is messages.
+        envelope.event_type == MEMBER
+            && self
+                .0
+                .all_jobs()
+                .iter()
+                .any(|job| job.look(|migration| concern(migration, by, envelope)).is_some())
+    }
+
+    fn hear<'a>(&'a self, pushed: &'a Pushed<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.pushed(pushed))
+    }
+}
+
+const MEMBER: &str = "m.room.member";
+
+/// What an event has to do with `migration`, if it is of use there: if it is about an account of a
+/// run that goes on, and an account that the homeserver pushes events of consented to that.
+fn concern(migration: &Migration, by: &Appservice, envelope: &Envelope<'_>) -> Option<Concern> {
+    if migration.phase != Phase::Running || !pushes_for(migration, by) {
+        return None;
+    }
+    let about = envelope.state_key.as_deref();
+    (envelope.event_type == MEMBER && about == Some(migration.new.user_id.as_str()))
+        .then_some(Concern::Membership)
+}
+
+/// Whether an account that `by` covers has a consent that stands.
+fn pushes_for(migration: &Migration, by: &Appservice) -> bool {
+    let consented = |side| Standing::of(migration, side).is_some();
+    let is_covered = |user: &UserId| by.covers(user);
+    [Side::Old, Side::New]
+        .into_iter()
+        .any(|side| is_covered(&migration.party(side).user_id) && consented(side))
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_event_id, owned_room_id, owned_user_id};
+
+    use super::*;
+    use crate::{
+        clock::Timestamp,
+        migration::{Access, Consent, Ending, MigrationId, Options, Party},
+    };
+
+    fn registration(server: &str) -> Appservice {
+        let text = "{id: tern, url: null, as_token: as, hs_token: hs, sender_localpart: tern, \
+                    namespaces: {users: [{exclusive: false, regex: '@moving.*'}]}}";
+        Appservice::parse(server.try_into().unwrap(), text).unwrap()
+    }
+
+    fn migration(phase: Phase, new_consents: bool) -> Migration {
+        let at = Timestamp::from_second(1).unwrap();
+        let consent = Consent {
+            room_id: owned_room_id!("!chat:old.example"),
+            event_id: owned_event_id!("$said"),
+            at,
+        };
+        let party = |user_id, consent| Party { user_id, consent, access: Access::Session };
+        Migration {
+            id: MigrationId(1),
+            old: party(owned_user_id!("@moving:old.example"), Some(consent.clone())),
+            new: party(owned_user_id!("@moving:new.example"), new_consents.then_some(consent)),
+            phase,
+            options: Options::default(),
+            started: at,
+            consent_expires: at,
+            went: None,
+            ended: None,
+        }
+    }
+
+    fn member(user: &str) -> Envelope<'_> {
+        Envelope {
+            event_type: MEMBER.into(),
+            room_id: owned_room_id!("!room:old.example"),
+            sender: owned_user_id!("@moderator:old.example"),
+            state_key: Some(user.into()),
+        }
+    }
+
+    #[test]
+    fn a_membership_of_the_new_account_in_a_run_is_of_use() {
+        let run = migration(Phase::Running, true);
+        let concern = |server, user| concern(&run, &registration(server), &member(user));
+        let new = "@moving:new.example";
+        assert_eq!(concern("new.example", new), Some(Concern::Membership));
+        // The old account's server sees it too, in the rooms that the old account is in.
+        assert_eq!(concern("old.example", new), Some(Concern::Membership));
+        assert_eq!(concern("other.example", new), None);
+        assert_eq!(concern("new.example", "@moving2:new.example"), None);
+        assert_eq!(concern("old.example", "@moving:old.example"), None);
+    }
+
+    #[test]
+    fn nothing_is_of_use_without_a_run_that_both_consented_to() {
+        let registration = registration("new.example");
+        let member = member("@moving:new.example");
+        assert_eq!(concern(&migration(Phase::Running, false), &registration, &member), None);
+        for phase in [
+            Phase::AwaitingConsent,
+            Phase::AwaitingAccess,
+            Phase::Surveying,
+            Phase::AwaitingGo,
+            Phase::Paused(Box::new(Phase::Running)),
+            Phase::Finished,
+            Phase::Cancelled(Ending::CancelledBy(Side::New)),
+        ] {
+            assert_eq!(concern(&migration(phase, true), &registration, &member), None);
+        }
+    }
+
+    #[test]
+    fn other_events_of_an_account_in_a_run_are_of_no_use() {
+        let (run, by) = (migration(Phase::Running, true), registration("new.example"));
+        for event_type in ["m.room.message", "m.room.encrypted", "m.reaction", "m.room.topic"] {
+            let envelope =
+                Envelope { event_type: event_type.into(), ..member("@moving:new.example") };
+            assert_eq!(concern(&run, &by, &envelope), None, "{event_type}");
+        }
+    }
+}

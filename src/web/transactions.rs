@@ -1,0 +1,170 @@
+//! Transactions of events. See
+//! <https://spec.matrix.org/v1.17/application-service-api/#put_matrixappv1transactionstxnid>.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use axum::{
+    Extension, Json,
+    body::{Bytes, HttpBody as _},
+    extract::{FromRequest as _, Path, Request, State},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    credentials::Homeserver,
+    done,
+    error::Refusal,
+    pushed::{Audience, Envelope, Pushed},
+};
+use crate::{
+    appservice::Appservice,
+    store::{Batch, Store, StoreError, Table},
+};
+
+/// The largest transaction, in bytes. A homeserver repeats what is refused until it is taken, so
+/// this is far above what one can be: a hundred events of 64 KiB, and what is said about them.
+pub(super) const LARGEST: usize = 32 << 20;
+
+/// The longest transaction ID, in bytes.
+const LONGEST_ID: usize = 255;
+
+/// How many transactions a homeserver is remembered to have sent. It repeats only the last one,
+/// until that is acknowledged.
+const REMEMBERED: usize = 32;
+
+/// The transactions that one homeserver sent last and that were of use: to repeat any other changes
+/// nothing. Stored, since a homeserver also repeats what it sent to a bot that was stopped
+/// meanwhile.
+#[derive(Debug)]
+pub(super) struct Recent {
+    store: Store,
+    table: Table<RecentIds>,
+    server: String,
+}
+
+/// Their IDs, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct RecentIds(VecDeque<String>);
+
+impl Recent {
+    pub(super) fn of(appservice: &Appservice, store: Store) -> Self {
+        let server = appservice.server().to_string();
+        Self { table: store.table("transactions"), store, server }
+    }
+
+    fn ids(&self) -> Result<RecentIds, StoreError> {
+        Ok(self.table.get(&self.server)?.unwrap_or_default())
+    }
+
+    fn contains(&self, id: &str) -> Result<bool, StoreError> {
+        Ok(self.ids()?.0.iter().any(|known| known == id))
+    }
+
+    async fn remember(&self, id: &str) -> Result<(), StoreError> {
+        let RecentIds(mut ids) = self.ids()?;
+        if ids.len() == REMEMBERED {
+            ids.pop_front();
+        }
+        ids.push_back(id.to_owned());
+        let mut batch = Batch::new();
+        batch.put(&self.table, &self.server, &RecentIds(ids))?;
+        self.store.commit(batch).await
+    }
+}
+
+/// A transaction as far as it is read: what comes along with the events is left alone.
+#[derive(Deserialize)]
+struct Transaction<'a> {
+    #[serde(borrow)]
+    events: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+/// Takes a transaction, and acknowledges it once what matters of it is stored.
+pub(super) async fn take(
+    State(audience): State<Arc<dyn Audience>>,
+    Extension(homeserver): Extension<Arc<Homeserver>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Refusal> {
+    if id.len() > LONGEST_ID {
+        return Err(Refusal::LongId(LONGEST_ID));
+    }
+    // Taken before the body is read, so that there is only one in memory.
+    let recent = homeserver.recent.lock().await;
+    let body = read(request).await?;
+    if recent.contains(&id)? {
+        return Ok(done());
+    }
+    let (reader, server) = (audience.clone(), homeserver.clone());
+    // Megabytes of JSON take their time, in which chats go on.
+    let sorted = tokio::task::spawn_blocking(move || sort(&body, &server.appservice, &*reader));
+    let awaited = sorted.await.map_err(|_| Refusal::BadJson)??;
+    for event in &awaited {
+        if let Some(pushed) = open(&homeserver.appservice, event) {
+            audience.hear(&pushed).await?;
+        }
+    }
+    if !awaited.is_empty() {
+        tracing::debug!(server = %homeserver.appservice.server(), events = awaited.len(), "pushed");
+        recent.remember(&id).await?;
+    }
+    Ok(done())
+}
+
+async fn read(request: Request) -> Result<Bytes, Refusal> {
+    let announced = request.body().size_hint().lower();
+    if usize::try_from(announced).is_ok_and(|announced| announced > LARGEST) {
+        return Err(Refusal::TooLarge(LARGEST));
+    }
+    Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge(LARGEST),
+        _ => Refusal::Broken,
+    })
+}
+
+/// The events of a transaction that are awaited. One that is malformed costs itself only: if the
+/// whole were refused, the homeserver would repeat it for ever and send nothing else.
+fn sort(
+    body: &[u8],
+    by: &Appservice,
+    audience: &dyn Audience,
+) -> Result<Vec<Box<RawValue>>, Refusal> {
+    let transaction: Transaction<'_> = serde_json::from_slice(body)
+        .map_err(|error| if error.is_data() { Refusal::BadJson } else { Refusal::NotJson })?;
+    let is_awaited = |event: &&RawValue| {
+        serde_json::from_str::<Envelope<'_>>(event.get())
+            .is_ok_and(|envelope| audience.awaits(by, &envelope))
+    };
+    Ok(transaction.events.into_iter().filter(is_awaited).map(ToOwned::to_owned).collect())
+}
+
+fn open<'a>(by: &'a Appservice, event: &'a RawValue) -> Option<Pushed<'a>> {
+    let envelope = serde_json::from_str(event.get()).ok()?;
+    let Content { content } = serde_json::from_str(event.get()).ok()?;
+    Some(Pushed::new(by, envelope, content))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remembered_transactions_are_stored_in_this_form() {
+        let ids = RecentIds(["17", "18"].map(ToOwned::to_owned).into());
+        insta::assert_json_snapshot!(ids, @r#"
+        [
+          "17",
+          "18"
+        ]
+        "#);
+    }
+}
