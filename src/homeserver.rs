@@ -13,10 +13,10 @@ mod transport;
 
 pub use self::{
     account::{Account, AccountRequest, Auth},
-    calls::{Alias, File, Login, LoginFlow},
+    calls::{Alias, File, Login, LoginFlow, Nearness},
     discovery::{DiscoverError, Server},
     failure::{Failure, Fault},
-    pacing::{Action, Pacing, Wait, WaitReason},
+    pacing::{Action, Budget, Kind, Pacing, Wait, WaitReason},
     transport::{Timeouts, Transport, TransportError},
 };
 

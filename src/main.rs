@@ -101,6 +101,7 @@ async fn run(config: &Path) -> anyhow::Result<()> {
         config.homeservers.clone(),
         Timeouts::default(),
     )?;
+    transport.pacing().keep_in(&store).await?;
     let migrations = Migrations::open(
         config.bot.user_id.clone(),
         Settings { consent_expires: config.consent.expires, quiet_after: config.plan.quiet_after },

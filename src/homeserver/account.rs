@@ -10,7 +10,7 @@ use ruma::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Action, Failure, Server, Transport, transport};
+use super::{Action, Failure, Server, Transport, pacing::Errand, transport};
 use crate::secret::{ExposeSecret, Secret};
 
 /// A request of the client-server API that may carry an access token.
@@ -121,10 +121,18 @@ impl Account {
         action: Action,
         request: R,
     ) -> Result<R::IncomingResponse, Failure> {
-        self.transport
-            .pacing()
-            .run(&self.user_id, action, &self.stop, || self.attempt(action, request.clone()))
-            .await
+        self.act_on(action.into(), request).await
+    }
+
+    /// [`act`](Self::act) with what an action is about, since rooms and those who are invited have
+    /// budgets, too. [`Failure::Limited`] only when it is not to wait.
+    pub(super) async fn act_on<R: AccountRequest>(
+        &self,
+        errand: Errand<'_>,
+        request: R,
+    ) -> Result<R::IncomingResponse, Failure> {
+        let attempt = || self.attempt(errand.action, request.clone());
+        self.transport.pacing().run(&self.user_id, errand, &self.stop, attempt).await
     }
 
     async fn attempt<R: AccountRequest>(

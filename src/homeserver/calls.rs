@@ -42,11 +42,24 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::to_raw_value;
 
 pub use self::personal::File;
-use super::{Account, Action, Failure, Server, Transport};
+use super::{Account, Action, Failure, Server, Transport, pacing::Errand};
 use crate::secret::{ExposeSecret, Secret};
 
 /// A way to log in that a homeserver offers.
 pub type LoginFlow = get_login_types::v3::LoginType;
+
+/// Whether an account's homeserver is in a room that the account is to join. Joins are limited
+/// tenfold where it is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Nearness {
+    /// Some of its accounts are.
+    Here,
+    /// None of them is.
+    Elsewhere,
+    /// Nobody knows.
+    #[default]
+    Unknown,
+}
 
 /// A fresh session.
 #[derive(Debug)]
@@ -289,15 +302,27 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// As in [`act`](Self::act).
+    /// As in [`act`](Self::act); but [`Failure::Limited`] when it would have to wait and whether
+    /// the join is a local or a remote one is [`Unknown`](Nearness::Unknown): they are limited
+    /// differently, so that is to be found out first.
     pub async fn join(
         &self,
         room: &RoomOrAliasId,
         via: Vec<OwnedServerName>,
+        nearness: Nearness,
     ) -> Result<OwnedRoomId, Failure> {
+        let action = match nearness {
+            Nearness::Here => Action::LocalJoin,
+            Nearness::Elsewhere | Nearness::Unknown => Action::RemoteJoin,
+        };
+        let errand = Errand {
+            room: <&RoomId>::try_from(room).ok(),
+            patient: nearness != Nearness::Unknown,
+            ..action.into()
+        };
         let mut request = join_room_by_id_or_alias::v3::Request::new(room.to_owned());
         request.via = via;
-        Ok(self.act(Action::Join, request).await?.room_id)
+        Ok(self.act_on(errand, request).await?.room_id)
     }
 
     /// Invites `user` to a room.
@@ -308,7 +333,8 @@ impl Account {
     pub async fn invite(&self, room: &RoomId, user: &UserId) -> Result<(), Failure> {
         let recipient = InviteUserId::new(user.to_owned()).into();
         let request = invite_user::v3::Request::new(room.to_owned(), recipient);
-        self.act(Action::Invite, request).await.map(drop)
+        let errand = Errand { room: Some(room), invited: Some(user), ..Action::Invite.into() };
+        self.act_on(errand, request).await.map(drop)
     }
 
     /// Writes one state event.

@@ -1,37 +1,63 @@
 //! Sending as fast as the homeservers' rate limits allow, and no faster.
 //!
-//! Every account has a lane for each [`Action`], because homeservers limit each by itself. In a
-//! lane requests go in the order in which they came, a few at a time. A homeserver that answers
-//! 429 stops the lane for as long as it says; the request that was denied goes first again. A wait
-//! in one lane never holds up another.
+//! Homeservers keep a token bucket for each account and [`Kind`] of action, and some for each room.
+//! What they answer tells how fast tokens come ([`bucket`]), or has to be guessed ([`guess`]); from
+//! then on requests go out when their tokens are there ([`budgets`]), also after a restart
+//! ([`ledger`]). A homeserver that denied a request did not use up a token, but held it for half a
+//! second.
+//!
+//! Every account has a [`lane`] for each [`Action`], in which requests go in the order in which they
+//! came, several at a time. A wait in one lane holds up another only if both draw from the budget
+//! that is empty.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use jiff::{SignedDuration, Timestamp};
 use rand::{RngCore as _, rngs::StdRng};
-use ruma::{OwnedUserId, UserId, api::error::ErrorCode};
+use ruma::{OwnedUserId, RoomId, ServerName, UserId, api::error::ErrorCode};
 use tokio_util::sync::CancellationToken;
 
-use self::lane::{Lane, Ticket};
+pub use self::kind::Kind;
+use self::{
+    bucket::between,
+    budgets::{Budgets, Draws, Key},
+    lane::{Lane, Ticket},
+    ledger::Ledger,
+};
 use super::{Failure, transport::Allowance};
-use crate::clock::SharedClock;
+use crate::{
+    clock::SharedClock,
+    store::{Store, StoreError},
+};
 
+mod bucket;
+mod budgets;
+mod guess;
+mod kind;
 mod lane;
+mod ledger;
+#[cfg(test)]
+mod tests;
 
 /// How long to wait when the homeserver limits without saying for how long.
 const UNTOLD_WAIT: Duration = Duration::from_secs(5);
 /// Longer waits are asked about again after this time: limits may have been lifted meanwhile.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Keeps a homeserver that says "after 0 ms" from being asked in a tight circle.
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-/// How often one invite is answered with the invited server's limit before it counts as failed.
-/// With pauses of up to ten minutes, these are hours.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+/// How long Synapse holds a request that it denies. What it says of the next token counts from
+/// before that.
+const HELD_FOR: Duration = Duration::from_millis(500);
+/// How often in a row invites are answered with the invited server's limit before one counts as
+/// failed. With pauses of up to ten minutes, these are hours.
 const MOST_INVITEE_WAITS: u32 = 16;
+/// Waits that are shorter are not worth keeping.
+const KEPT_FROM: Duration = Duration::from_secs(2);
 /// How often what is worth a retry is sent again.
 const MOST_RETRIES: usize = 4;
 /// A lane without requests is forgotten after this time.
@@ -45,8 +71,10 @@ pub enum Action {
     Read,
     /// A sync.
     Sync,
-    /// Joining a room.
-    Join,
+    /// Joining a room that the account's homeserver is in already.
+    LocalJoin,
+    /// Joining any other room.
+    RemoteJoin,
     /// Inviting into a room.
     Invite,
     /// Writing a state event.
@@ -71,32 +99,49 @@ impl Action {
             Self::Sync | Self::Profile => 1,
             // Each may be ten megabytes in memory.
             Self::Media => 2,
-            Self::Read => 8,
-            _ => 4,
+            _ => 8,
         }
     }
 
     pub(super) fn allowance(self) -> Allowance {
         match self {
             Self::Sync => Allowance::SYNC,
-            Self::Join => Allowance::JOIN,
+            Self::LocalJoin | Self::RemoteJoin => Allowance::JOIN,
             Self::Media => Allowance::MEDIA,
             _ => Allowance::ORDINARY,
         }
     }
 }
 
-/// Why a lane waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is to be done: an action, and the others whose budgets it draws from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Errand<'a> {
+    pub(super) action: Action,
+    /// The room that is joined or invited into.
+    pub(super) room: Option<&'a RoomId>,
+    /// Who is invited.
+    pub(super) invited: Option<&'a UserId>,
+    /// Whether it waits for tokens; if not, it fails as limited.
+    pub(super) patient: bool,
+}
+
+impl From<Action> for Errand<'_> {
+    fn from(action: Action) -> Self {
+        Self { action, room: None, invited: None, patient: true }
+    }
+}
+
+/// Why requests wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum WaitReason {
+    /// The homeserver cannot be reached, or failed; it is tried again.
+    Retry,
     /// The account's homeserver limits how often this may be asked.
     RateLimit,
     /// The invited account's homeserver takes no more invites for now, or cannot be reached by the
     /// inviting one; the two cannot be told apart.
     InviteeServer,
-    /// The homeserver cannot be reached, or failed; it is tried again.
-    Retry,
 }
 
 /// A wait that is going on.
@@ -110,69 +155,152 @@ pub struct Wait {
     pub until: Timestamp,
     /// Why they wait.
     pub reason: WaitReason,
+    /// How many of them wait.
+    pub waiting: usize,
+    /// How long from one to the next, as far as that is known.
+    pub interval: Option<Duration>,
 }
 
-/// All lanes.
+/// A limit of a homeserver, and how it stands with one account.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// How long from one token to the next.
+    pub interval: Duration,
+    /// How many tokens there are at most.
+    pub burst: u32,
+    /// How long until the next token, where a limit was met and the bucket is empty.
+    pub empty_for: Option<Duration>,
+}
+
+type LaneKey = (OwnedUserId, Action, Option<OwnedUserId>);
+
+/// All lanes and budgets.
 #[derive(Debug)]
 pub struct Pacing {
     clock: SharedClock,
     rng: Mutex<StdRng>,
-    lanes: Mutex<HashMap<(OwnedUserId, Action), Arc<Lane>>>,
+    lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
+    budgets: Mutex<Budgets>,
+    ledger: OnceLock<Ledger>,
 }
 
 impl Pacing {
     pub(super) fn new(clock: SharedClock, rng: StdRng) -> Self {
-        Self { clock, rng: Mutex::new(rng), lanes: Mutex::default() }
+        Self {
+            clock,
+            rng: Mutex::new(rng),
+            lanes: Mutex::default(),
+            budgets: Mutex::default(),
+            ledger: OnceLock::new(),
+        }
+    }
+
+    /// Keeps in `store` what is learned of homeservers' limits, and takes in what was kept there.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written.
+    pub async fn keep_in(&self, store: &Store) -> Result<(), StoreError> {
+        let (ledger, recalled) = Ledger::open(store, self.clock.now()).await?;
+        for (key, known) in recalled {
+            self.budgets().recall(key, &known);
+        }
+        // A second store would change nothing.
+        let _ = self.ledger.set(ledger);
+        Ok(())
     }
 
     /// Every wait that is going on.
     pub fn waits(&self) -> Vec<Wait> {
         let now = self.clock.now();
-        let wait = |(account, action): &(OwnedUserId, Action), (until, reason)| Wait {
-            account: account.clone(),
-            action: *action,
-            until,
-            reason,
+        let lanes = lock(&self.lanes).clone();
+        let budgets = self.budgets();
+        let wait = |((account, action, _), lane): (LaneKey, Arc<Lane>)| {
+            let line = lane.line();
+            let limit = if line.waiting > 0 { budgets.wait(&lane.draws, now) } else { None };
+            let retry = || line.aside.map(|until| (until, WaitReason::Retry));
+            let (until, reason) = limit.or_else(retry)?;
+            let interval = budgets.interval(&lane.draws);
+            Some(Wait { account, action, until, reason, waiting: line.waiting.max(1), interval })
         };
-        let lanes = lock(&self.lanes);
-        lanes.iter().filter_map(|(key, lane)| Some(wait(key, lane.wait(now)?))).collect()
+        lanes.into_iter().filter_map(wait).collect()
+    }
+
+    /// What `server` allows an account, as far as that is known, or else what is documented; `None`
+    /// for what is not limited.
+    pub fn budget(&self, server: &ServerName, kind: Kind, account: &UserId) -> Option<Budget> {
+        let (interval, burst) = kind.documented()?;
+        let budgets = self.budgets();
+        let rate = budgets.rate(server, kind);
+        let now = self.clock.now();
+        Some(Budget {
+            interval: rate.map_or(interval, |rate| rate.interval),
+            burst: rate.and_then(|rate| rate.burst).unwrap_or(burst),
+            empty_for: budgets
+                .next(server, kind, account)
+                .map(|next| between(now, next))
+                .filter(|wait| !wait.is_zero()),
+        })
+    }
+
+    /// Forgets what is known of an account.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be written.
+    pub async fn forget(&self, account: &UserId) -> Result<(), StoreError> {
+        self.budgets().forget(account);
+        match self.ledger.get() {
+            Some(ledger) => ledger.forget(account).await,
+            None => Ok(()),
+        }
     }
 
     /// Runs `attempt` when its turn comes, and again after each wait and for each retry.
     pub(super) async fn run<T, F>(
         &self,
         account: &UserId,
-        action: Action,
+        errand: Errand<'_>,
         stop: &CancellationToken,
         attempt: impl Fn() -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut ticket = Ticket::take(self.lane(account, action));
+        let action = errand.action;
+        let lane = self.lane(account, &errand);
+        let mut ticket = Ticket::take(lane.clone(), Draws::of_room(account, &errand));
         let mut retries = self.retries();
-        let mut invitee_waits = 0;
         loop {
-            ticket.turn(&self.clock, stop).await?;
-            let failure = match attempt().await {
+            ticket.turn(self, errand.patient, stop).await?;
+            let sent = self.clock.now();
+            let result = attempt().await;
+            let now = self.clock.now();
+            let failure = match result {
                 Ok(answer) => {
-                    ticket.succeeded();
+                    let learned = self.budgets().passed(&lane.draws, sent, now);
+                    drop(ticket);
+                    self.keep(learned, now).await;
                     return Ok(answer);
                 }
                 Err(failure) => failure,
             };
-            let now = self.clock.now();
             if let Failure::Limited { retry_after } = failure {
                 let wait = retry_after.unwrap_or(UNTOLD_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
                 tracing::debug!(%account, ?action, ?wait, "rate limited");
-                ticket.limited(now + wait);
+                let next = counted_from(sent, now) + wait;
+                let empty = self.budgets().denied(&lane.draws, ticket.room.as_ref(), sent, next);
+                if !errand.patient {
+                    return Err(failure);
+                }
+                ticket.go_back();
+                self.keep(empty.filter(|_| wait >= KEPT_FROM), now).await;
             } else if action == Action::Invite
                 && is_invitee_server(&failure)
-                && invitee_waits < MOST_INVITEE_WAITS
+                && self.budgets().refused(&lane.draws, sent, now) <= MOST_INVITEE_WAITS
             {
-                invitee_waits += 1;
                 tracing::debug!(%account, "the invited account's server takes no invite for now");
-                ticket.limited_by_invitee(now);
+                ticket.go_back();
             } else if failure.is_retryable()
                 && let Some(delay) = retries.next()
             {
@@ -184,17 +312,33 @@ impl Pacing {
         }
     }
 
-    fn lane(&self, account: &UserId, action: Action) -> Arc<Lane> {
+    /// Keeps what was learned of a budget. It is learned again if that cannot be written down, and
+    /// whatever else is to be written then tells of it.
+    async fn keep(&self, key: Option<Key>, now: Timestamp) {
+        let (Some(key), Some(ledger)) = (key, self.ledger.get()) else { return };
+        let known = self.budgets().known(&key, now);
+        if let Err(error) = ledger.keep(&key, known).await {
+            tracing::warn!(%error, "what was learned of a limit is not kept");
+        }
+    }
+
+    fn lane(&self, account: &UserId, errand: &Errand<'_>) -> Arc<Lane> {
         let now = self.clock.now();
+        let key = (account.to_owned(), errand.action, errand.invited.map(ToOwned::to_owned));
         let mut lanes = lock(&self.lanes);
-        if let Some(lane) = lanes.get(&(account.to_owned(), action)) {
+        if let Some(lane) = lanes.get(&key) {
             lane.used(now);
             return lane.clone();
         }
         lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.unused_for(now) < LANE_KEPT_FOR);
-        let lane = Arc::new(Lane::new(action.most_in_flight(), now));
-        lanes.insert((account.to_owned(), action), lane.clone());
+        let draws = Draws::of(account, errand);
+        let lane = Arc::new(Lane::new(draws, errand.action.most_in_flight(), now));
+        lanes.insert(key, lane.clone());
         lane
+    }
+
+    fn budgets(&self) -> MutexGuard<'_, Budgets> {
+        lock(&self.budgets)
     }
 
     /// Pauses of about 2, 6, 18 and 54 seconds: a homeserver that is restarted is back by then.
@@ -207,6 +351,13 @@ impl Pacing {
             .with_jitter_seed(lock(&self.rng).next_u64())
             .build()
     }
+}
+
+/// When the homeserver looked into the bucket, for a request that it denied: at the latest, so that
+/// the next one does not come too early.
+fn counted_from(sent: Timestamp, answered: Timestamp) -> Timestamp {
+    let way = between(sent, answered);
+    sent + way.checked_sub(HELD_FOR).unwrap_or(way)
 }
 
 /// The invited account's server limits invites once more when they come over federation. The

@@ -5,16 +5,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rand::{SeedableRng as _, rngs::StdRng};
-use ruma::{RoomId, UserId, owned_user_id, room_id, user_id};
+use ruma::{RoomId, UserId, owned_user_id, room_id, serde::JsonObject, user_id};
 
 use self::fake::Fake;
 use super::*;
-use crate::{clock::HeldClock, secret::Secret};
+use crate::{clock::HeldClock, secret::Secret, store::Store};
 
 mod discovery;
 mod failures;
 mod fake;
-mod pacing;
+mod lanes;
 mod requests;
 
 fn arctic() -> &'static RoomId {

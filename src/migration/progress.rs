@@ -50,8 +50,24 @@ pub struct Wait {
     pub side: Side,
     /// What it waits to do.
     pub action: Action,
-    /// How much longer.
+    /// How much longer, until the next one.
     pub remaining: Duration,
     /// Why.
     pub reason: WaitReason,
+    /// How many times it waits to do it.
+    pub waiting: usize,
+    /// How long from one time to the next, as far as that is known.
+    pub interval: Option<Duration>,
+}
+
+impl Wait {
+    /// How much longer until the last one, where that can be told.
+    pub fn in_all(&self) -> Option<Duration> {
+        let more = u32::try_from(self.waiting.saturating_sub(1)).unwrap_or(u32::MAX);
+        match self.interval {
+            _ if more == 0 => Some(self.remaining),
+            Some(interval) => Some(self.remaining + interval.saturating_mul(more)),
+            None => None,
+        }
+    }
 }

@@ -163,10 +163,13 @@ impl Migrations {
                     action: wait.action,
                     remaining: Duration::try_from(wait.until.duration_since(now)).ok()?,
                     reason: wait.reason,
+                    waiting: wait.waiting,
+                    interval: wait.interval,
                 })
             })
             .collect();
-        waits.sort_by_key(|wait| std::cmp::Reverse(wait.remaining));
+        // Where it cannot be told how long it takes, it may take longest.
+        waits.sort_by_key(|wait| std::cmp::Reverse(wait.in_all().unwrap_or(Duration::MAX)));
         waits
     }
 }

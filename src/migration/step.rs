@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::{PlannedRoom, Side, StepResult};
 use crate::{
-    homeserver::{Account, Failure},
+    homeserver::{Account, Failure, Nearness},
     store::StoreError,
 };
 
@@ -82,7 +82,12 @@ pub(crate) enum Step {
     /// The old account invites the new one.
     Invite,
     /// The new account joins.
-    Join { via: Vec<OwnedServerName> },
+    Join {
+        /// Servers to join through.
+        via: Vec<OwnedServerName>,
+        /// Whether the new account's server is known to be in the room.
+        near: bool,
+    },
     /// The person joins by hand as the new account; this step waits for it.
     AwaitJoin,
     /// The old account raises the new one to this power level.
@@ -113,7 +118,7 @@ impl Step {
         stage: &Stage,
     ) -> Result<StepResult, StepError> {
         match self {
-            Self::Join { via } => stage.join(room, via).await,
+            Self::Join { via, near } => stage.join(room, via, *near).await,
             Self::AwaitJoin => stage.await_join(room).await,
             Self::Invite => stage.invite(&stage.room_id(room).await?).await,
             Self::PowerLevel { level } => stage.raise(&stage.room_id(room).await?, *level).await,
@@ -125,7 +130,11 @@ impl Step {
 /// The steps that bring the new account into a room. `invite` is whether the old account invites it
 /// first.
 pub(crate) fn entrance(room: &PlannedRoom, invite: bool, new_access: bool) -> Vec<Step> {
-    let join = if new_access { Step::Join { via: room.via.clone() } } else { Step::AwaitJoin };
+    let join = if new_access {
+        Step::Join { via: room.via.clone(), near: room.near }
+    } else {
+        Step::AwaitJoin
+    };
     if invite { vec![Step::Invite, join] } else { vec![join] }
 }
 
@@ -244,6 +253,7 @@ impl Stage {
         &self,
         room: &OwnedRoomOrAliasId,
         via: &[OwnedServerName],
+        near: bool,
     ) -> Result<StepResult, StepError> {
         let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
         if let Ok(room_id) = OwnedRoomId::try_from(room.clone())
@@ -251,10 +261,35 @@ impl Stage {
         {
             return Ok(StepResult::AlreadySo);
         }
-        new.join(room, via.to_vec())
-            .await
-            .map(|_room_id| StepResult::Done)
-            .map_err(|failure| StepError::of(Side::New, failure))
+        let nearness = if near { Nearness::Here } else { Nearness::Unknown };
+        let mut joined = new.join(room, via.to_vec(), nearness).await;
+        if let Err(Failure::Limited { .. }) = joined {
+            let nearness = self.nearness(room).await?;
+            joined = new.join(room, via.to_vec(), nearness).await;
+        }
+        joined.map(|_room_id| StepResult::Done).map_err(|failure| StepError::of(Side::New, failure))
+    }
+
+    /// Whether the new account's server is in a room, as far as the old account can see: asked only
+    /// when a join has to wait, since local ones wait less.
+    async fn nearness(&self, room: &OwnedRoomOrAliasId) -> Result<Nearness, StepError> {
+        let (Some(old), Ok(room_id)) = (&self.old, OwnedRoomId::try_from(room.clone())) else {
+            return Ok(Nearness::Elsewhere);
+        };
+        let server = self.new_user.server_name();
+        match old.joined_members(&room_id).await {
+            Ok(members) if members.keys().any(|member| member.server_name() == server) => {
+                Ok(Nearness::Here)
+            }
+            Ok(_) => Ok(Nearness::Elsewhere),
+            Err(failure @ (Failure::Stopped | Failure::TokenGone { .. })) => {
+                Err(StepError::of(Side::Old, failure))
+            }
+            Err(failure) => {
+                tracing::debug!(room = %room_id, %failure, "no members");
+                Ok(Nearness::Elsewhere)
+            }
+        }
     }
 
     async fn await_join(&self, room: &OwnedRoomOrAliasId) -> Result<StepResult, StepError> {

@@ -78,14 +78,7 @@ fn by_hand_line(migration: &Migration, number: usize, reader: Side) -> Line {
 fn wait_line(wait: &Wait, migration: &Migration) -> Line {
     let left = about(wait.remaining);
     match wait.reason {
-        WaitReason::RateLimit => {}
-        WaitReason::InviteeServer => {
-            return line!(
-                "Waiting: {server} takes no more invitations for now. The next try is in {left}.",
-                server = server(migration, wait.side.other()),
-                left = left
-            );
-        }
+        WaitReason::InviteeServer => return invitee_line(wait, migration),
         WaitReason::Retry => {
             return line!(
                 "Waiting: {server} does not answer. The next try is in {left}.",
@@ -93,19 +86,55 @@ fn wait_line(wait: &Wait, migration: &Migration) -> Line {
                 left = left
             );
         }
+        WaitReason::RateLimit => {}
     }
-    line!(
+    let line = line!(
         "Waiting: {server} lets {who} {act} again in {left}.",
         server = server(migration, wait.side),
         who = &migration.party(wait.side).user_id,
         act = act(wait.action),
         left = left
-    )
+    );
+    match wait.in_all().filter(|_| wait.waiting > 1) {
+        Some(in_all) => line.followed_by(&line!(
+            "That is still to be done {times}, which takes {in_all}. An admin of {server} can raise \
+             this limit.",
+            times = count(wait.waiting, "time", "times"),
+            in_all = about(in_all),
+            server = server(migration, wait.side)
+        )),
+        None => line,
+    }
+}
+
+/// What the person is told while the invited account's server takes no invitations.
+fn invitee_line(wait: &Wait, migration: &Migration) -> Line {
+    let invited = server(migration, wait.side.other());
+    let line = line!(
+        "Waiting: {server} takes no more invitations for now. The next try is in {left}.",
+        server = invited.clone(),
+        left = about(wait.remaining)
+    );
+    let how_long = match wait.in_all() {
+        Some(in_all) => line!(
+            "{rooms} for that, which takes {in_all}.",
+            rooms = count(wait.waiting, "room waits", "rooms wait"),
+            in_all = about(in_all)
+        ),
+        None => line!(
+            "{rooms} for that. How long it takes shows once the next ones have passed.",
+            rooms = count(wait.waiting, "room waits", "rooms wait")
+        ),
+    };
+    line.followed_by(&how_long).followed_by(&line!(
+        "An admin of {server} can change it: the limit is on invitations to one account.",
+        server = invited
+    ))
 }
 
 fn act(action: Action) -> &'static str {
     match action {
-        Action::Join => "join rooms",
+        Action::LocalJoin | Action::RemoteJoin => "join rooms",
         Action::Invite => "invite",
         Action::State => "change power levels",
         Action::AccountData => "set tags and settings",

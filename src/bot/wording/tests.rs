@@ -81,6 +81,7 @@ fn planned(id: &str, name: &str, route: Route) -> PlannedRoom {
         after: AfterJoin::default(),
         notes: Vec::new(),
         via: vec!["old.example".try_into().unwrap()],
+        near: false,
     }
 }
 
@@ -218,9 +219,11 @@ fn sample_progress() -> Progress {
         elapsed: Duration::from_secs(300),
         waits: vec![Wait {
             side: Side::New,
-            action: Action::Join,
+            action: Action::RemoteJoin,
             remaining: Duration::from_secs(140),
             reason: WaitReason::RateLimit,
+            waiting: 12,
+            interval: Some(Duration::from_secs(100)),
         }],
     }
 }
@@ -576,6 +579,11 @@ fn states() {
             Wait { side: Side::Old, action: Action::Invite, reason, ..progress.waits[0].clone() };
         (format!("{reason:?}"), super::progress(&running, Some(&progress), Side::Old))
     });
+    let mut unknown = progress.clone();
+    unknown.waits[0].reason = WaitReason::InviteeServer;
+    unknown.waits[0].interval = None;
+    let unknown = super::progress(&running, Some(&unknown), Side::Old);
+    let waits = waits.into_iter().chain([("InviteeServer, not known yet".to_owned(), unknown)]);
     let asked = ("asked by two".to_owned(), asked(&[states[0].clone(), states[0].clone()], now()));
     assert_snapshot!(shown(texts.chain(waits).chain([asked])));
 }

@@ -25,7 +25,10 @@ async fn sent_by<F: Future>(act: impl FnOnce(Account) -> F) -> Seen {
 
 #[tokio::test]
 async fn a_request_carries_the_token_in_its_header_only() {
-    let seen = sent_by(async |account| account.join(arctic().into(), vec![]).await.unwrap()).await;
+    let seen = sent_by(async |account| {
+        account.join(arctic().into(), vec![], Nearness::Here).await.unwrap()
+    })
+    .await;
     assert_eq!(seen.headers["authorization"], "Bearer syt_token");
     assert_eq!(seen.query, "");
 }
@@ -33,7 +36,9 @@ async fn a_request_carries_the_token_in_its_header_only() {
 #[tokio::test]
 async fn a_join_names_the_servers_to_ask() {
     let via = vec![owned_server_name!("one.org"), owned_server_name!("two.org")];
-    let seen = sent_by(async |account| account.join(arctic().into(), via).await.unwrap()).await;
+    let seen =
+        sent_by(async |account| account.join(arctic().into(), via, Nearness::Here).await.unwrap())
+            .await;
     assert_eq!(seen.call, "POST join/!arctic:example.org");
     assert_eq!(seen.query, "via=one.org&via=two.org");
 }

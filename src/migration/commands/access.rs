@@ -168,6 +168,9 @@ impl Inner {
             (party.user_id.clone(), Event::Forgotten { old, new })
         });
         self.journal.delete(&migration, said, tell, batch, self.now()).await?;
+        for party in [&migration.old, &migration.new] {
+            self.transport.pacing().forget(&party.user_id).await?;
+        }
         self.remove_job(migration.id);
         Ok(not_logged_out)
     }

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId, RoomId, UserId,
+    events::room::member::MembershipState,
+};
 
 use super::{
     AfterJoin, Entry, Omission, Pending, Plan, PlannedRoom, RoomLabel, Route,
@@ -113,6 +116,7 @@ fn plan_from_invitations(accounts: &Accounts<'_>) -> Plan {
             after: AfterJoin::default(),
             notes: Vec::new(),
             via: vec![accounts.old.server_name().to_owned()],
+            near: accounts.old.server_name() == accounts.new.server_name(),
         })
         .collect();
     Plan { rooms, ..Plan::default() }
@@ -225,6 +229,7 @@ fn plan_room(
         room: label(room_id, room, direct_with),
         route,
         via: via(accounts.old.server_name(), room),
+        near: is_near(accounts, room),
     }
 }
 
@@ -248,7 +253,19 @@ fn plan_successor(
         after: AfterJoin::default(),
         notes: Vec::new(),
         via: vec![accounts.old.server_name().to_owned()],
+        near: false,
     }
+}
+
+/// Whether somebody of the new account's server is known to be in the room.
+fn is_near(accounts: &Accounts<'_>, room: &SurveyedRoom) -> bool {
+    let server = accounts.new.server_name();
+    let is_there = |(member, membership): (&OwnedUserId, &MembershipState)| {
+        *membership == MembershipState::Join && member.server_name() == server
+    };
+    accounts.old.server_name() == server
+        || room.population.contains_key(server)
+        || room.members.iter().any(is_there)
 }
 
 /// Why a room is left out unless the person asks for it.

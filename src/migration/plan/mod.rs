@@ -163,6 +163,9 @@ pub struct PlannedRoom {
     pub notes: Vec<Note>,
     /// Servers to join through.
     pub via: Vec<OwnedServerName>,
+    /// Whether the new account's server is known to be in it, so that joining it is quick.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub near: bool,
 }
 
 impl PlannedRoom {
@@ -182,6 +185,7 @@ impl PlannedRoom {
             after: AfterJoin::default(),
             notes: Vec::new(),
             via: id.server_name().map(ToOwned::to_owned).into_iter().collect(),
+            near: false,
         }
     }
 }

@@ -21,12 +21,14 @@ fn invite(
     account: &Account,
 ) -> tokio::task::JoinHandle<Result<(), Failure>> {
     let account = account.clone();
-    tokio::spawn(async move { account.invite(room, bob()).await })
+    tokio::spawn(async move { account.invite(room, user_id!("@bob:example.com")).await })
 }
 
 fn join(room: &'static RoomId, account: &Account) -> tokio::task::JoinHandle<Result<(), Failure>> {
     let account = account.clone();
-    tokio::spawn(async move { account.join(room.into(), vec![]).await.map(drop) })
+    tokio::spawn(
+        async move { account.join(room.into(), vec![], Nearness::Elsewhere).await.map(drop) },
+    )
 }
 
 #[tokio::test]
@@ -40,7 +42,7 @@ async fn a_limit_is_waited_out_for_as_long_as_the_homeserver_says() {
     assert_eq!(clock.asleep(1).await, Duration::from_millis(7500));
     let waits = transport.pacing().waits();
     assert_eq!(waits.len(), 1);
-    assert_eq!((waits[0].action, waits[0].reason), (Action::Join, WaitReason::RateLimit));
+    assert_eq!((waits[0].action, waits[0].reason), (Action::RemoteJoin, WaitReason::RateLimit));
     assert_eq!(waits[0].until, Timestamp::UNIX_EPOCH + Duration::from_millis(7500));
     assert_eq!(fake.calls().len(), 1);
 
@@ -135,9 +137,9 @@ async fn an_invite_that_the_invited_server_limits_waits_with_growing_pauses() {
     assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
     inviting.await.unwrap().unwrap();
 
-    // The limit is still there, so the next pause does not begin from the start.
+    // One passed in 1,835 seconds: the next pause does not begin from the start.
     let inviting = invite(sooty(), &account);
-    assert_eq!(pass_the_next_wait(&clock).await, seconds(160));
+    assert_eq!(pass_the_next_wait(&clock).await.as_secs(), 1835 / 4);
     inviting.await.unwrap().unwrap();
 }
 
@@ -244,7 +246,7 @@ async fn stopping_does_not_drop_a_request_that_is_on_its_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_than_four_are_on_their_way_at_a_time() {
+async fn no_more_than_eight_are_on_their_way_at_a_time() {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let clock = clock();
@@ -255,7 +257,7 @@ async fn no_more_than_four_are_on_their_way_at_a_time() {
             tokio::spawn(async move {
                 let stop = CancellationToken::new();
                 pacing
-                    .run(bob(), Action::Join, &stop, || async {
+                    .run(bob(), Action::RemoteJoin.into(), &stop, || async {
                         most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
                         tokio::task::yield_now().await;
                         now.fetch_sub(1, SeqCst);
@@ -268,5 +270,120 @@ async fn no_more_than_four_are_on_their_way_at_a_time() {
     for request in requests {
         request.await.unwrap().unwrap();
     }
-    assert!((1..=4).contains(&most.load(SeqCst)), "{most:?}");
+    assert!((1..=8).contains(&most.load(SeqCst)), "{most:?}");
+}
+
+#[tokio::test]
+async fn a_remote_join_that_waits_holds_up_no_local_one() {
+    let fake = Fake::start(|call, _| match call {
+        "POST join/!arctic:example.org" => limited(100_000),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let remote = join(arctic(), &account);
+    clock.asleep(1).await;
+    account.join(sooty().into(), vec![], Nearness::Here).await.unwrap();
+    assert!(!remote.is_finished());
+    remote.abort();
+}
+
+#[tokio::test]
+async fn a_join_that_may_be_a_local_one_does_not_wait_like_a_remote_one() {
+    let fake = Fake::start(|_, before| if before == 0 { limited(100_000) } else { ok() }).await;
+    let account = account(&transport(&clock()), &fake).await;
+    for room in [arctic(), sooty()] {
+        let joined = account.join(room.into(), vec![], Nearness::Unknown).await;
+        assert!(matches!(joined, Err(Failure::Limited { .. })), "{joined:?}");
+    }
+    // The second was not even sent.
+    assert_eq!(fake.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn messages_that_wait_hold_up_invitations_since_these_are_messages_too() {
+    let fake = Fake::start(|call, _| match call {
+        "PUT rooms/!arctic:example.org/state/m.room.topic/" => limited(4000),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let topic = {
+        let (account, content) = (account.clone(), JsonObject::new());
+        tokio::spawn(async move {
+            account.set_state(arctic(), "m.room.topic".into(), "", &content).await
+        })
+    };
+    clock.asleep(1).await;
+    let inviting = invite(sooty(), &account);
+    clock.asleep(2).await;
+    assert_eq!(fake.calls().len(), 1);
+    clock.advance(seconds(4));
+    inviting.await.unwrap().unwrap();
+    topic.abort();
+}
+
+#[tokio::test]
+async fn a_limit_of_a_room_that_several_join_holds_up_no_other_room() {
+    let fake = Fake::start(|call, before| match call {
+        "POST join/!arctic:example.org" if before > 0 => limited(900),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let transport = transport(&clock);
+    let alice = account(&transport, &fake).await;
+    join(arctic(), &alice).await.unwrap().unwrap();
+    let auth = Auth::Token(Secret::from("syt_carol"));
+    let carol = owned_user_id!("@carol:example.org");
+    let carol = Account::new(transport.clone(), alice.server().clone(), carol, auth);
+    let waiting = join(arctic(), &carol);
+    clock.asleep(1).await;
+    join(sooty(), &carol).await.unwrap().unwrap();
+    assert!(!waiting.is_finished());
+    waiting.abort();
+}
+
+#[tokio::test]
+async fn limits_are_known_after_a_restart() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (path, key) = (dir.path().join("data"), dir.path().join("key"));
+    let mut rng = StdRng::seed_from_u64(1);
+    let store = Store::open(&path, &key, &mut rng).unwrap();
+    let fake = Fake::start(|_, before| match before {
+        0 => limited(100_000),
+        2 => limited(90_000),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let before = transport(&clock);
+    before.pacing().keep_in(&store).await.unwrap();
+    let alice = account(&before, &fake).await;
+    for _ in 0..2 {
+        let joining = join(arctic(), &alice);
+        pass_the_next_wait(&clock).await;
+        joining.await.unwrap().unwrap();
+    }
+    // The homeserver said so twice, ninety seconds apart, and one passed in between.
+    let limit = |transport: &Transport| {
+        transport.pacing().budget(bob().server_name(), Kind::RemoteJoins, alice.user_id()).unwrap()
+    };
+    assert_eq!(limit(&before).interval, seconds(90));
+    let joining = join(arctic(), &alice);
+    assert_eq!(clock.asleep(1).await, seconds(90));
+    joining.abort();
+
+    let kept: Vec<_> = store.table::<serde_json::Value>("budget").iter().collect();
+    let kept: Vec<_> =
+        kept.into_iter().map(Result::unwrap).map(|(k, v)| format!("{k} = {v}")).collect();
+    insta::assert_snapshot!(kept.join("\n"));
+
+    let after = transport(&clock);
+    after.pacing().keep_in(&store).await.unwrap();
+    assert_eq!(limit(&after).interval, seconds(90));
+    after.pacing().forget(alice.user_id()).await.unwrap();
+    assert_eq!(store.table::<serde_json::Value>("budget").iter().count(), 1);
 }

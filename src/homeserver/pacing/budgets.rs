@@ -1,0 +1,375 @@
+//! All budgets: who may send what, and when.
+
+use std::{
+    collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hasher as _},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use ruma::{OwnedServerName, RoomId, ServerName, UserId};
+
+use super::{
+    Action, Errand, WaitReason,
+    bucket::{Bucket, between},
+    guess::Guess,
+    kind::Kind,
+    ledger::Known,
+};
+
+/// What was not used for so long counts as full, and is forgotten.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(2);
+/// After how many requests that is looked at.
+const CLEARED_EVERY: u32 = 4096;
+/// For how many rooms it is remembered who sent into them last.
+const MOST_ROOMS: usize = 500_000;
+
+/// Which budget.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub(super) server: OwnedServerName,
+    pub(super) kind: Kind,
+    /// The account, or the room.
+    pub(super) of: String,
+}
+
+impl Key {
+    fn new(server: &ServerName, kind: Kind, of: impl ToString) -> Self {
+        Self { server: server.to_owned(), kind, of: of.to_string() }
+    }
+}
+
+/// The budgets that requests of one account and action draw from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Draws {
+    /// Those whose homeserver tells when they are empty; the likeliest first.
+    told: Vec<Key>,
+    /// That whose homeserver does not.
+    guessed: Option<Key>,
+}
+
+impl Draws {
+    pub(super) fn of(account: &UserId, errand: &Errand<'_>) -> Self {
+        let server = account.server_name();
+        let own = |kinds: &[Kind]| -> Vec<Key> {
+            kinds.iter().map(|kind| Key::new(server, *kind, account)).collect()
+        };
+        let told = match errand.action {
+            Action::Read => own(&[Kind::Reads]),
+            Action::Sync => own(&[Kind::Syncs]),
+            Action::LocalJoin => own(&[Kind::LocalJoins, Kind::Messages]),
+            Action::RemoteJoin => own(&[Kind::RemoteJoins]),
+            Action::Invite => own(&[Kind::InvitesBy, Kind::Messages]),
+            Action::State | Action::Redact => own(&[Kind::Messages]),
+            Action::AccountData => own(&[Kind::AccountData]),
+            Action::Profile => own(&[Kind::Profile, Kind::Messages]),
+            Action::Media => own(&[Kind::Media]),
+            Action::Logout => own(&[Kind::Logouts]),
+        };
+        let mut draws = Self { told, guessed: None };
+        if let Some(invited) = errand.invited {
+            draws.told.insert(0, Key::new(server, Kind::InvitesOf, invited));
+            let afar = invited.server_name();
+            if afar != server {
+                draws.guessed = Some(Key::new(afar, Kind::InvitesFromAfar, invited));
+            }
+        }
+        draws
+    }
+
+    /// The budget of the room, which everybody in it shares.
+    pub(super) fn of_room(account: &UserId, errand: &Errand<'_>) -> Option<Key> {
+        let room: &RoomId = errand.room?;
+        let kind = match errand.action {
+            Action::Invite => Kind::InvitesInto,
+            Action::LocalJoin | Action::RemoteJoin => Kind::JoinsInto,
+            _ => return None,
+        };
+        Some(Key::new(account.server_name(), kind, room))
+    }
+}
+
+/// Whether a request may be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It may, and its tokens are taken.
+    Now,
+    /// Not before this time, and so neither may others of the same account and action.
+    At(Timestamp, WaitReason),
+    /// Not before this time, but others may.
+    RoomAt(Timestamp),
+    /// Not before another of the same account and action was answered.
+    AfterAnother,
+}
+
+/// How fast a server lets its accounts be, as one of them found out.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rate {
+    pub(super) interval: Duration,
+    pub(super) burst: Option<u32>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Budgets {
+    buckets: HashMap<Key, (Bucket, Timestamp)>,
+    guesses: HashMap<Key, (Guess, Timestamp)>,
+    rates: HashMap<(OwnedServerName, Kind), Rate>,
+    /// Who sent last into which room, and into which rooms several did. As hashes, since there may
+    /// be very many.
+    last_in: HashMap<u64, u64>,
+    shared: HashSet<u64>,
+    taken_since_cleared: u32,
+}
+
+impl Budgets {
+    /// Takes the tokens for a request if all of them are there. `in_flight` is how many of the same
+    /// account and action are on their way.
+    pub(super) fn admit(
+        &mut self,
+        draws: &Draws,
+        room: Option<&Key>,
+        now: Timestamp,
+        in_flight: usize,
+    ) -> Admission {
+        if let Some((until, reason)) = self.wait(draws, now) {
+            return Admission::At(until, reason);
+        }
+        let learns = |key: &Key| self.buckets.get(key).is_some_and(|(b, _)| b.is_learning());
+        let guesses =
+            draws.guessed.as_ref().and_then(|key| self.guesses.get(key)).map(|(guess, _)| guess);
+        if in_flight > 0
+            && (draws.told.iter().any(learns) || guesses.is_some_and(Guess::is_learning))
+        {
+            return Admission::AfterAnother;
+        }
+        let bucket_of_room = room.and_then(|key| self.buckets.get(key));
+        if let Some(until) = bucket_of_room.and_then(|(bucket, _)| bucket.opens())
+            && until > now
+        {
+            return Admission::RoomAt(until);
+        }
+        self.take(draws, room, now);
+        Admission::Now
+    }
+
+    /// Until when requests have to wait, and why, if they do.
+    pub(super) fn wait(&self, draws: &Draws, now: Timestamp) -> Option<(Timestamp, WaitReason)> {
+        let told = draws.told.iter().filter_map(|key| self.buckets.get(key)?.0.opens());
+        let told = told.max().map(|until| (until, WaitReason::RateLimit));
+        let guessed = draws.guessed.as_ref().and_then(|key| self.guesses.get(key)?.0.opens());
+        let guessed = guessed.map(|until| (until, WaitReason::InviteeServer));
+        told.into_iter().chain(guessed).filter(|(until, _)| *until > now).max_by_key(|(at, _)| *at)
+    }
+
+    /// Ends a wait that was waited for, also when the machine's clock was set back meanwhile.
+    pub(super) fn end_wait(&mut self, draws: &Draws, until: Timestamp, now: Timestamp) {
+        if now >= until {
+            return;
+        }
+        for key in &draws.told {
+            if let Some((bucket, _)) = self.buckets.get_mut(key)
+                && bucket.opens() == Some(until)
+            {
+                bucket.next = Some(now);
+            }
+        }
+        if let Some((guess, _)) = draws.guessed.as_ref().and_then(|key| self.guesses.get_mut(key))
+            && guess.opens() == Some(until)
+        {
+            guess.next = None;
+        }
+    }
+
+    /// How long from one such request to the next, as far as that is known.
+    pub(super) fn interval(&self, draws: &Draws) -> Option<Duration> {
+        let told = draws.told.iter().filter_map(|key| {
+            let bucket = &self.buckets.get(key)?.0;
+            bucket.next.and(bucket.interval)
+        });
+        let guessed = draws.guessed.iter().filter_map(|key| self.guesses.get(key)?.0.interval);
+        told.chain(guessed).max()
+    }
+
+    fn take(&mut self, draws: &Draws, room: Option<&Key>, now: Timestamp) {
+        self.forget_unused(now);
+        for key in &draws.told {
+            let rate = self.rates.get(&(key.server.clone(), key.kind));
+            let (bucket, used) = self
+                .buckets
+                .entry(key.clone())
+                .or_insert_with(|| (Bucket::recalled(rate.map(|rate| rate.interval), None), now));
+            bucket.take(now);
+            *used = now;
+        }
+        if let Some(key) = &draws.guessed {
+            let rate = self.rates.get(&(key.server.clone(), key.kind));
+            let interval = rate.map(|rate| rate.interval);
+            let (guess, used) = self
+                .guesses
+                .entry(key.clone())
+                .or_insert_with(|| (Guess::recalled(interval, None), now));
+            guess.take();
+            *used = now;
+        }
+        if let (Some(room), Some(own)) = (room, draws.told.first()) {
+            if let Some((bucket, _)) = self.buckets.get_mut(room) {
+                bucket.take(now);
+            }
+            let (room, own) = (hash(room), hash(&own.of));
+            if self.last_in.insert(room, own).is_some_and(|last| last != own) {
+                self.shared.insert(room);
+            }
+        }
+    }
+
+    /// A request passed that was sent at `sent`.
+    pub(super) fn passed(&mut self, draws: &Draws, sent: Timestamp, now: Timestamp) -> Option<Key> {
+        for key in &draws.told {
+            if let Some((bucket, _)) = self.buckets.get_mut(key) {
+                bucket.passed(sent);
+            }
+        }
+        let key = draws.guessed.as_ref()?;
+        let (guess, _) = self.guesses.get_mut(key)?;
+        let before = guess.interval;
+        guess.passed(now);
+        let interval = guess.interval.filter(|_| guess.interval != before)?;
+        self.rates.insert((key.server.clone(), key.kind), Rate { interval, burst: None });
+        Some(key.clone())
+    }
+
+    /// The homeserver denied a request that was sent at `sent`: the next token comes at `next`.
+    /// Which budget is empty it does not say, so that is found out as well as can be.
+    pub(super) fn denied(
+        &mut self,
+        draws: &Draws,
+        room: Option<&Key>,
+        sent: Timestamp,
+        next: Timestamp,
+    ) -> Option<Key> {
+        let wait = between(sent, next);
+        let key = self.emptied(draws, room, sent, wait)?;
+        let rate = self.rates.get(&(key.server.clone(), key.kind)).copied();
+        let (bucket, _) = self
+            .buckets
+            .entry(key.clone())
+            .or_insert_with(|| (Bucket::recalled(rate.map(|rate| rate.interval), None), sent));
+        bucket.denied(sent, next);
+        if let Some(interval) = bucket.interval {
+            let burst = bucket.burst().max(rate.and_then(|rate| rate.burst));
+            self.rates.insert((key.server.clone(), key.kind), Rate { interval, burst });
+        }
+        Some(key)
+    }
+
+    /// The budget that is empty: one that may make wait so long, and of those the one that holds
+    /// least. The room's only where several accounts draw from it, and theirs are not near their
+    /// ends.
+    fn emptied(
+        &self,
+        draws: &Draws,
+        room: Option<&Key>,
+        sent: Timestamp,
+        wait: Duration,
+    ) -> Option<Key> {
+        let fresh = Bucket::default();
+        let judged = |key: &Key| {
+            let (interval, burst) = key.kind.documented().unwrap_or((Duration::from_secs(5), 0));
+            let rate = self.rates.get(&(key.server.clone(), key.kind));
+            let burst = rate.and_then(|rate| rate.burst).unwrap_or(burst);
+            let interval = rate.map_or(interval, |rate| rate.interval);
+            let bucket = self.buckets.get(key).map_or(&fresh, |(bucket, _)| bucket);
+            let may_be = bucket.may_be_empty_for(wait, interval);
+            (may_be, bucket.left(sent, (interval, burst)))
+        };
+        let mut likeliest: Option<(&Key, f64)> = None;
+        for key in &draws.told {
+            let (may_be, left) = judged(key);
+            if may_be && likeliest.is_none_or(|(_, least)| left < least) {
+                likeliest = Some((key, left));
+            }
+        }
+        let of_room = room.filter(|room| {
+            self.shared.contains(&hash(room))
+                && judged(room).0
+                && likeliest.is_none_or(|(_, left)| left >= 1.0)
+        });
+        of_room.or(likeliest.map(|(key, _)| key)).or(draws.told.first()).cloned()
+    }
+
+    /// The invited account's server let an invitation not pass. How often in a row that was.
+    pub(super) fn refused(&mut self, draws: &Draws, sent: Timestamp, now: Timestamp) -> u32 {
+        let Some((guess, _)) = draws.guessed.as_ref().and_then(|key| self.guesses.get_mut(key))
+        else {
+            return u32::MAX;
+        };
+        guess.refused(sent, now);
+        guess.refused_in_a_row()
+    }
+
+    /// How fast a server lets its accounts be, where one of them found that out.
+    pub(super) fn rate(&self, server: &ServerName, kind: Kind) -> Option<Rate> {
+        self.rates.get(&(server.to_owned(), kind)).copied()
+    }
+
+    /// When the next token comes to an account, where a limit was met.
+    pub(super) fn next(&self, server: &ServerName, kind: Kind, of: &UserId) -> Option<Timestamp> {
+        let key = Key::new(server, kind, of);
+        let told = || self.buckets.get(&key).and_then(|(bucket, _)| bucket.next);
+        self.guesses.get(&key).and_then(|(guess, _)| guess.next).or_else(told)
+    }
+
+    /// What is to be kept of a budget.
+    pub(super) fn known(&self, key: &Key, now: Timestamp) -> Known {
+        let (interval, next) = match (self.buckets.get(key), self.guesses.get(key)) {
+            (Some((bucket, _)), _) => (bucket.interval, bucket.next),
+            (None, Some((guess, _))) => (guess.interval, guess.next),
+            (None, None) => (None, None),
+        };
+        let burst = self.rate(&key.server, key.kind).and_then(|rate| rate.burst);
+        Known { interval, burst, next, learned: now }
+    }
+
+    /// Takes in what was kept of a budget, or of all on a server if it is of nobody.
+    pub(super) fn recall(&mut self, key: Key, known: &Known) {
+        if let (Some(interval), true) = (known.interval, key.of.is_empty()) {
+            self.rates.insert((key.server, key.kind), Rate { interval, burst: known.burst });
+        } else if key.kind == Kind::InvitesFromAfar {
+            let guess = Guess::recalled(known.interval, known.next);
+            self.guesses.insert(key, (guess, known.learned));
+        } else if !key.of.is_empty() {
+            let bucket = Bucket::recalled(known.interval, known.next);
+            self.buckets.insert(key, (bucket, known.learned));
+        }
+    }
+
+    /// Forgets what an account was allowed.
+    pub(super) fn forget(&mut self, account: &UserId) {
+        self.buckets.retain(|key, _| key.of != account.as_str());
+        self.guesses.retain(|key, _| key.of != account.as_str());
+    }
+
+    /// Now and then forgets what was not used for long.
+    fn forget_unused(&mut self, now: Timestamp) {
+        self.taken_since_cleared += 1;
+        if self.taken_since_cleared < CLEARED_EVERY {
+            return;
+        }
+        self.taken_since_cleared = 0;
+        let is_used = |used: &Timestamp, next: Option<Timestamp>| {
+            now.duration_since(*used) < KEPT_FOR || next.is_some_and(|next| next > now)
+        };
+        self.buckets.retain(|_, (bucket, used)| is_used(used, bucket.next));
+        self.guesses.retain(|_, (guess, used)| is_used(used, guess.next));
+        if self.last_in.len() > MOST_ROOMS {
+            self.last_in.clear();
+            self.shared.clear();
+        }
+    }
+}
+
+fn hash(value: impl std::hash::Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

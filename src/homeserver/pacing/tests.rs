@@ -1,0 +1,196 @@
+//! The learning, against a model of Synapse's limiter (`synapse/api/ratelimiting.py`).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{HELD_FOR, bucket::Bucket, counted_from, guess::Guess};
+
+fn seconds(seconds: f64) -> Duration {
+    Duration::from_secs_f64(seconds)
+}
+
+fn at(seconds: f64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + self::seconds(seconds)
+}
+
+/// Synapse's token bucket. Times are seconds.
+struct Limiter {
+    per_second: f64,
+    burst: f64,
+    count: f64,
+    start: f64,
+}
+
+impl Limiter {
+    fn new(per_second: f64, burst: f64) -> Self {
+        Self { per_second, burst, count: 0.0, start: 0.0 }
+    }
+
+    /// Lets one pass, or says how long until the next token.
+    fn ask(&mut self, now: f64) -> Result<(), f64> {
+        let performed = self.count - (now - self.start) * self.per_second;
+        if performed < 0.0 {
+            (self.count, self.start) = (0.0, now);
+        }
+        if performed.max(0.0) > self.burst - 1.0 {
+            return Err(self.start + (self.count - self.burst + 1.0) / self.per_second - now);
+        }
+        self.count += 1.0;
+        Ok(())
+    }
+
+    /// When `count` have passed at the earliest.
+    fn least(&self, count: u32) -> f64 {
+        ((f64::from(count) - self.burst) / self.per_second).max(0.0)
+    }
+}
+
+/// Sends `count` requests one after the other as the bucket says, `way` seconds from here to the
+/// homeserver. When the last one passed, and how many were denied.
+fn send(bucket: &mut Bucket, limiter: &mut Limiter, count: u32, way: f64, from: f64) -> (f64, u32) {
+    let (mut now, mut passed, mut denied) = (from, 0, 0);
+    while passed < count {
+        if let Some(opens) = bucket.opens() {
+            now = now.max(opens.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64());
+        }
+        let sent = now;
+        bucket.take(at(sent));
+        match limiter.ask(sent + way) {
+            Ok(()) => {
+                now = sent + 2.0 * way;
+                bucket.passed(at(sent));
+                passed += 1;
+            }
+            Err(wait) => {
+                now = sent + 2.0 * way + HELD_FOR.as_secs_f64();
+                let told = (wait * 1000.0).floor() / 1000.0;
+                bucket.denied(at(sent), counted_from(at(sent), at(now)) + seconds(told));
+                denied += 1;
+            }
+        }
+        assert!(denied < 200, "{passed} passed");
+    }
+    (now, denied)
+}
+
+#[test]
+fn requests_go_out_when_tokens_come_whatever_the_rate_is() {
+    let limits = [(0.01, 10.0), (0.1, 10.0), (0.2, 10.0), (0.3, 10.0), (0.5, 5.0), (1.0, 5.0)];
+    for (per_second, burst) in limits {
+        for way in [0.001, 0.02, 0.1] {
+            let mut limiter = Limiter::new(per_second, burst);
+            let mut bucket = Bucket::default();
+            let (took, denied) = send(&mut bucket, &mut limiter, 100, way, 0.0);
+            let least = limiter.least(100);
+            let case = format!("{per_second}/{burst}, {way} s: {took} of {least}, {denied} denied");
+            assert!(took <= least * 1.02 + 1.0, "{case}");
+            assert!(denied <= 12, "{case}");
+            let interval = bucket.interval.unwrap().as_secs_f64();
+            assert!((interval * per_second - 1.0).abs() < 0.05, "{case}: {interval}");
+        }
+    }
+}
+
+#[test]
+fn the_burst_is_learned_with_the_rate() {
+    let mut limiter = Limiter::new(0.5, 5.0);
+    let mut bucket = Bucket::default();
+    send(&mut bucket, &mut limiter, 20, 0.01, 0.0);
+    assert_eq!(bucket.burst(), Some(5));
+}
+
+#[test]
+fn a_rate_that_is_known_from_before_is_kept_to_without_asking_twice() {
+    let mut limiter = Limiter::new(0.1, 10.0);
+    let mut bucket = Bucket::recalled(Some(seconds(10.0)), None);
+    let (took, denied) = send(&mut bucket, &mut limiter, 12, 0.01, 0.0);
+    assert!(took <= limiter.least(12) * 1.02 + 1.0, "{took}");
+    assert_eq!(denied, 1);
+}
+
+#[test]
+fn a_limit_that_becomes_slower_or_faster_is_learned_anew() {
+    for (before, after) in [(1.0, 0.3), (0.3, 1.0)] {
+        let mut limiter = Limiter::new(before, 5.0);
+        let mut bucket = Bucket::default();
+        let (now, _) = send(&mut bucket, &mut limiter, 40, 0.01, 0.0);
+        let mut limiter = Limiter { start: now, ..Limiter::new(after, 5.0) };
+        limiter.count = 5.0;
+        let (then, denied) = send(&mut bucket, &mut limiter, 100, 0.01, now);
+        // Up to 32 go out at the old rate before one is tried early.
+        let least = 100.0 / after + 32.0 / before;
+        assert!(then - now <= least * 1.05, "{before} to {after}: {} of {least}", then - now);
+        assert!(denied <= 20, "{before} to {after}: {denied} denied");
+    }
+}
+
+#[test]
+fn a_limit_that_is_lifted_is_noticed() {
+    let mut limiter = Limiter::new(1.0, 5.0);
+    let mut bucket = Bucket::default();
+    let (now, _) = send(&mut bucket, &mut limiter, 20, 0.01, 0.0);
+    let mut open = Limiter { start: now, ..Limiter::new(1000.0, 1000.0) };
+    let (then, _) = send(&mut bucket, &mut open, 200, 0.01, now);
+    assert!(then - now < 80.0, "{}", then - now);
+    assert_eq!(bucket.opens(), None);
+}
+
+#[test]
+fn what_was_not_used_meanwhile_is_there_at_once() {
+    let mut limiter = Limiter::new(0.1, 10.0);
+    let mut bucket = Bucket::default();
+    let (now, _) = send(&mut bucket, &mut limiter, 20, 0.01, 0.0);
+    let (then, _) = send(&mut bucket, &mut limiter, 5, 0.01, now + 60.0);
+    assert!(then - now - 60.0 < 1.0, "{}", then - now);
+}
+
+/// Invites `count` times over federation: the inviting homeserver tries four times within five
+/// seconds, and then gives up. When the last one passed, and how many were refused.
+fn invite(guess: &mut Guess, limiter: &mut Limiter, count: u32) -> (f64, u32) {
+    let (mut now, mut passed, mut refused) = (0.0_f64, 0, 0);
+    while passed < count {
+        if let Some(opens) = guess.opens() {
+            now = now.max(opens.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64());
+        }
+        let sent = now;
+        guess.take();
+        let tries = [0.0, 1.05, 2.65, 5.25].into_iter();
+        match tries.map(|after| sent + after).find(|then| limiter.ask(*then).is_ok()) {
+            Some(then) => {
+                now = then + 0.1;
+                guess.passed(at(now));
+                passed += 1;
+            }
+            None => {
+                now = sent + 5.8;
+                guess.refused(at(sent), at(now));
+                refused += 1;
+            }
+        }
+        assert!(guess.refused_in_a_row() < 16);
+    }
+    (now, refused)
+}
+
+#[test]
+fn a_limit_that_nobody_tells_of_is_found_out() {
+    for (per_second, burst) in [(0.003, 5.0), (0.02, 5.0), (0.1, 5.0), (0.2, 1.0), (0.5, 5.0)] {
+        let mut limiter = Limiter::new(per_second, burst);
+        let mut guess = Guess::default();
+        let (took, refused) = invite(&mut guess, &mut limiter, 50);
+        let least = limiter.least(50);
+        let case = format!("{per_second}/{burst}: {took} of {least}, {refused} refused");
+        assert!(took <= least * 1.1 + 15.0, "{case}");
+        assert!(refused <= 25, "{case}");
+    }
+}
+
+#[test]
+fn two_invitations_after_waits_give_the_rate() {
+    let mut limiter = Limiter::new(0.01, 1.0);
+    let mut guess = Guess::default();
+    invite(&mut guess, &mut limiter, 3);
+    let interval = guess.interval.unwrap().as_secs_f64();
+    assert!((80.0..130.0).contains(&interval), "{interval}");
+}
