@@ -1,6 +1,7 @@
 //! Time, as a parameter: the only place that reads the system's clock or sleeps.
 
 use std::{
+    collections::BTreeMap,
     fmt::Debug,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -47,25 +48,44 @@ pub struct HeldClock {
 #[derive(Debug)]
 struct Held {
     now: Timestamp,
-    sleepers: Vec<(Timestamp, oneshot::Sender<()>)>,
+    /// By when they wake, and in which order they went to sleep.
+    sleepers: BTreeMap<(Timestamp, u64), oneshot::Sender<()>>,
+    slept: u64,
 }
 
 impl HeldClock {
     /// A clock that stands at `now`.
     pub fn new(now: Timestamp) -> Arc<Self> {
-        let state = Mutex::new(Held { now, sleepers: Vec::new() });
+        let state = Mutex::new(Held { now, sleepers: BTreeMap::new(), slept: 0 });
         Arc::new(Self { state, changed: Notify::new() })
     }
 
     /// Lets time pass, and wakes who has slept long enough.
     pub fn advance(&self, duration: Duration) {
         let mut held = self.held();
-        held.now += duration;
-        let now = held.now;
-        for (_, sleeper) in held.sleepers.extract_if(.., |(until, _)| *until <= now) {
+        let now = held.now + duration;
+        held.now = now;
+        while let Some(first) = held.sleepers.first_entry()
+            && first.key().0 <= now
+        {
             // A sleeper that was dropped needs no waking.
-            let _ = sleeper.send(());
+            let _ = first.remove().send(());
         }
+    }
+
+    /// Lets time pass until the first who sleeps wakes. Whether there was one.
+    pub fn advance_to_next(&self) -> bool {
+        let mut held = self.held();
+        while let Some(first) = held.sleepers.first_entry() {
+            let until = first.key().0;
+            let sleeper = first.remove();
+            if !sleeper.is_closed() {
+                held.now = held.now.max(until);
+                let _ = sleeper.send(());
+                return true;
+            }
+        }
+        false
     }
 
     /// Completes once `count` sleep, and tells how long it is until the first of them wakes.
@@ -74,9 +94,9 @@ impl HeldClock {
             let changed = self.changed.notified();
             {
                 let mut held = self.held();
-                held.sleepers.retain(|(_, sleeper)| !sleeper.is_closed());
+                held.sleepers.retain(|_, sleeper| !sleeper.is_closed());
                 if held.sleepers.len() >= count {
-                    let first = held.sleepers.iter().map(|(until, _)| *until).min();
+                    let first = held.sleepers.first_key_value().map(|((until, _), _)| *until);
                     let first = first.unwrap_or(held.now).duration_since(held.now);
                     return Duration::try_from(first).unwrap_or_default();
                 }
@@ -102,7 +122,9 @@ impl Clock for HeldClock {
         if until <= held.now {
             return Box::pin(async {});
         }
-        held.sleepers.push((until, sleeper));
+        held.slept += 1;
+        let place = (until, held.slept);
+        held.sleepers.insert(place, sleeper);
         drop(held);
         self.changed.notify_waiters();
         Box::pin(async move {

@@ -17,7 +17,7 @@ pub use self::{
     discovery::{DiscoverError, Server},
     failure::{Failure, Fault},
     pacing::{Action, Budget, Kind, Pacing, Wait, WaitReason},
-    transport::{Timeouts, Transport, TransportError},
+    transport::{Carrier, Timeouts, Transport, TransportError},
 };
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use matrix_sdk_store_encryption::StoreCipher;
 use rand::CryptoRng;
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,6 +29,15 @@ pub use self::error::StoreError;
 /// The table that holds encrypted secrets.
 const SECRETS: &str = "secret";
 
+/// Told of each write, before it is begun and once it is on disk. The write waits for it.
+pub trait Witness: fmt::Debug + Send + Sync {
+    /// A write is about to begin.
+    fn before_write(&self) -> BoxFuture<'_, ()>;
+
+    /// A write is on disk.
+    fn after_write(&self) -> BoxFuture<'_, ()>;
+}
+
 /// The open store. Clones share one database.
 #[derive(Clone)]
 pub struct Store {
@@ -35,6 +45,7 @@ pub struct Store {
     cipher: Arc<StoreCipher>,
     matrix_key: Arc<Zeroizing<[u8; 32]>>,
     path: Arc<PathBuf>,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl fmt::Debug for Store {
@@ -70,7 +81,14 @@ impl Store {
             cipher: Arc::new(cipher),
             matrix_key: Arc::new(matrix_key),
             path: Arc::new(dir),
+            witness: None,
         })
+    }
+
+    /// The same store, whose writes wait for `witness`: for tests that end the process there.
+    #[must_use]
+    pub fn witnessed(self, witness: Arc<dyn Witness>) -> Self {
+        Self { witness: Some(witness), ..self }
     }
 
     /// The table `name`, whose values are `V`. A name is one word, and always goes with the same
@@ -108,8 +126,14 @@ impl Store {
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let batch = self.seal(batch)?;
         let disk = |error| StoreError::disk(&self.path, error);
+        if let Some(witness) = &self.witness {
+            witness.before_write().await;
+        }
         self.db.apply_batch(batch).map_err(disk)?;
         self.db.flush_async().await.map_err(disk)?;
+        if let Some(witness) = &self.witness {
+            witness.after_write().await;
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 //! | [`account`] | an account's own requests: making rooms, joining, looking at the outcome |
 //! | [`person`] | a person at a real client, who chats with the bot |
 //! | [`town`] | a person with two accounts, her friends and her rooms |
+//! | [`sim`] | a simulated pair of homeservers, in memory, for scale and for faults |
 //! | [`bot`] | the bot binary as a process that can be killed and started again |
 //! | [`install`] | Python programs, pinned and installed once |
 //! | [`wait`] | waiting for a condition |
@@ -28,6 +29,7 @@ pub mod proxy;
 mod random;
 mod run;
 pub mod service;
+pub mod sim;
 mod target;
 pub mod town;
 pub mod wait;

@@ -1,10 +1,12 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use reqwest::redirect;
@@ -60,6 +62,16 @@ impl Allowance {
     const DISCOVERY: Self = Self { long: false, answer: 64 << 10 };
 }
 
+/// Carries requests in place of the HTTP client: to homeservers that are simulated.
+pub trait Carrier: fmt::Debug + Send + Sync {
+    /// Brings a request to the homeserver that its URI names, and its answer back, whatever its
+    /// status is.
+    fn carry(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<http::Response<Vec<u8>>, Failure>>;
+}
+
 /// The HTTP client cannot be set up, most often because the system has no certificates.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client cannot be set up")]
@@ -72,15 +84,31 @@ pub struct Transport(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Follows no redirect, so that no token and no password goes where it was not sent.
-    client: reqwest::Client,
-    /// For well-known files, which may be elsewhere.
-    redirected_client: reqwest::Client,
-    timeouts: Timeouts,
+    way: Way,
     clock: SharedClock,
     configured: BTreeMap<OwnedServerName, Url>,
     remembered: Mutex<HashMap<OwnedServerName, (Server, Timestamp)>>,
     pacing: Pacing,
+}
+
+/// How requests get to homeservers.
+#[derive(Debug)]
+enum Way {
+    Http {
+        /// Follows no redirect, so that no token and no password goes where it was not sent.
+        client: reqwest::Client,
+        /// For well-known files, which may be elsewhere.
+        redirected_client: reqwest::Client,
+        timeouts: Timeouts,
+    },
+    Carried(Arc<dyn Carrier>),
+}
+
+/// Whether an answer may send the request elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Redirects {
+    Refused,
+    Followed,
 }
 
 impl Transport {
@@ -103,15 +131,37 @@ impl Transport {
                 .redirect(redirects)
                 .build()
         };
-        Ok(Self(Arc::new(Inner {
+        let way = Way::Http {
             client: client(redirect::Policy::none())?,
             redirected_client: client(redirect::Policy::limited(5))?,
             timeouts,
+        };
+        Ok(Self::by(way, clock, rng, configured))
+    }
+
+    /// A transport whose requests are all given to `carrier`.
+    pub fn carried(
+        carrier: Arc<dyn Carrier>,
+        clock: SharedClock,
+        rng: StdRng,
+        configured: BTreeMap<OwnedServerName, Url>,
+    ) -> Self {
+        Self::by(Way::Carried(carrier), clock, rng, configured)
+    }
+
+    fn by(
+        way: Way,
+        clock: SharedClock,
+        rng: StdRng,
+        configured: BTreeMap<OwnedServerName, Url>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            way,
             pacing: Pacing::new(clock.clone(), rng),
             clock,
             configured,
             remembered: Mutex::default(),
-        })))
+        }))
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -143,7 +193,7 @@ impl Transport {
         request: http::Request<Vec<u8>>,
         allowance: Allowance,
     ) -> Result<R::IncomingResponse, Failure> {
-        let answer = self.carry(&self.0.client, request, allowance).await?;
+        let answer = self.carry(Redirects::Refused, request, allowance).await?;
         if !answer.status().is_success() {
             let now = self.0.clock.now();
             return Err(Failure::from_answer(
@@ -161,25 +211,31 @@ impl Transport {
     }
 
     pub(super) async fn get(&self, url: &Url) -> Result<http::Response<Vec<u8>>, Failure> {
-        self.carry(&self.0.client, get(url)?, Allowance::DISCOVERY).await
+        self.carry(Redirects::Refused, get(url)?, Allowance::DISCOVERY).await
     }
 
     pub(super) async fn get_following_redirects(
         &self,
         url: &Url,
     ) -> Result<http::Response<Vec<u8>>, Failure> {
-        self.carry(&self.0.redirected_client, get(url)?, Allowance::DISCOVERY).await
+        self.carry(Redirects::Followed, get(url)?, Allowance::DISCOVERY).await
     }
 
     async fn carry(
         &self,
-        client: &reqwest::Client,
+        redirects: Redirects,
         request: http::Request<Vec<u8>>,
         allowance: Allowance,
     ) -> Result<http::Response<Vec<u8>>, Failure> {
+        let (client, timeouts) = match &self.0.way {
+            Way::Carried(carrier) => return carrier.carry(request).await,
+            Way::Http { client, timeouts, .. } if redirects == Redirects::Refused => {
+                (client, timeouts)
+            }
+            Way::Http { redirected_client, timeouts, .. } => (redirected_client, timeouts),
+        };
         let mut request = reqwest::Request::try_from(request)
             .map_err(|error| Failure::Unsendable(readable(&error.without_url().to_string())))?;
-        let timeouts = self.0.timeouts;
         let timeout = if allowance.long { timeouts.long_request } else { timeouts.request };
         *request.timeout_mut() = Some(timeout);
         let method = request.method().clone();
