@@ -5,6 +5,7 @@
 //! [`Notice`].
 
 mod commands;
+mod estimate;
 mod event;
 mod holdings;
 mod job;

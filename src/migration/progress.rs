@@ -18,6 +18,8 @@ pub struct Progress {
     pub by_hand: usize,
     /// How long the run has been going on.
     pub elapsed: Duration,
+    /// How much longer it takes, while it runs.
+    pub left: Option<Duration>,
     /// What the homeservers make it wait for, longest first.
     pub waits: Vec<Wait>,
 }

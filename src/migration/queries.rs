@@ -7,10 +7,11 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Refusal, Report, Side, Wait,
+    estimate::{self, Work},
     report::{Check, Findings},
     step::RoomRecord,
 };
-use crate::store::StoreError;
+use crate::{homeserver::Kind, store::StoreError};
 
 impl Migrations {
     /// The notices that are not delivered yet, in order, and from then on each new one. There is
@@ -103,7 +104,9 @@ impl Migrations {
     pub fn current_plan(&self, id: MigrationId) -> Result<Plan, Refusal> {
         let migration = self.get(id)?;
         let plan = self.0.journal.plan(id)?.ok_or(Refusal::NoPlan)?;
-        Ok(plan.with(&migration.options))
+        let mut plan = plan.with(&migration.options);
+        plan.takes = self.0.takes(&migration, &Work::of(&plan, &migration, &HashMap::new()));
+        Ok(plan)
     }
 
     /// How the run stands.
@@ -113,8 +116,13 @@ impl Migrations {
     /// [`Refusal::NoPlan`] before the first survey.
     pub fn progress(&self, id: MigrationId) -> Result<Progress, Refusal> {
         let migration = self.get(id)?;
-        let report = self.report_so_far(&migration)?;
+        let plan = self.current_plan(id)?;
+        let records = self.0.records(&migration)?;
+        let check = Check::Nothing(None);
+        let report = self.0.findings(&migration, &plan, &check, &records)?.report();
+        let left = || self.0.takes(&migration, &Work::of(&plan, &migration, &records));
         let mut progress = Progress {
+            left: if migration.phase == Phase::Running { left() } else { None },
             elapsed: migration
                 .went
                 .and_then(|went| Duration::try_from(self.0.now().duration_since(went)).ok())
@@ -175,6 +183,24 @@ impl Migrations {
 }
 
 impl super::Inner {
+    /// How long work takes, as homeservers' limits are known right now; nothing to say of none.
+    fn takes(&self, migration: &Migration, work: &Work) -> Option<Duration> {
+        let servers = |side| migration.party(side).user_id.server_name();
+        let budget = |side: Side, kind: Kind| {
+            // Invitations are counted by who is invited.
+            let of = match kind {
+                Kind::InvitesOf | Kind::InvitesFromAfar => &migration.new.user_id,
+                _ => &migration.party(side).user_id,
+            };
+            let is_far = servers(Side::Old) != servers(Side::New);
+            let pacing = self.transport.pacing();
+            (kind != Kind::InvitesFromAfar || is_far)
+                .then(|| pacing.budget(servers(side), kind, of))
+                .flatten()
+        };
+        (work.rooms > 0).then(|| estimate::time(work, budget))
+    }
+
     /// Writes a report of what is recorded, held against `check`.
     pub(super) fn report(
         &self,

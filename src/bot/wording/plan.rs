@@ -1,17 +1,23 @@
 //! The plan, in short.
 
+use std::time::Duration;
+
 use matrix_sdk::ruma::OwnedRoomOrAliasId;
 
 use super::{
     holdings,
+    labels::server,
     message::{Line, Message, line},
     notes::{is_chat_with_bot, named, note_lines, omissions, pending_line},
-    value::{count, rooms},
+    value::{about, count, rooms},
 };
 use crate::migration::{
     Access, HoldingKind, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side,
     Treatment,
 };
+
+/// Shorter times are not worth telling beforehand.
+const WORTH_TELLING: Duration = Duration::from_secs(90);
 
 /// The plan shown, with what to say to run it.
 pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message {
@@ -30,7 +36,20 @@ pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message 
     message
         .list(extras(plan).into_iter().chain(holdings))
         .and_maybe(pending_line(&plan.pending))
+        .and_maybe(takes_line(plan, migration))
         .and(next(plan, migration, reader))
+}
+
+/// How long it takes, where that is long enough to be told.
+fn takes_line(plan: &Plan, migration: &Migration) -> Option<Line> {
+    let takes = plan.takes.filter(|takes| *takes >= WORTH_TELLING)?;
+    Some(line!(
+        "Moving takes **{takes}**, because {old} and {new} limit how fast it may go. It goes on by \
+         itself: you need not wait for it.",
+        takes = about(takes),
+        old = server(migration, Side::Old),
+        new = server(migration, Side::New)
+    ))
 }
 
 /// After `skip` or `include` of what is no room: what they did, and the plan.

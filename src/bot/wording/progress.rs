@@ -56,6 +56,7 @@ fn details(migration: &Migration, progress: &Progress, reader: Side) -> Vec<Line
         lines.push(by_hand_line(migration, progress.by_hand, reader));
     }
     if migration.phase == Phase::Running {
+        lines.extend(progress.left.map(|left| line!("It takes {left} more.", left = about(left))));
         lines.extend(progress.waits.first().map(|wait| wait_line(wait, migration)));
     }
     lines

@@ -104,7 +104,8 @@ fn sample_plan() -> Plan {
     rooms[2].after.tags = [("m.favourite".to_owned(), None)].into();
     let bob = user_id!("@bob:old.example").to_owned();
     let direct = BTreeMap::from([(bob, vec![room_id!("!bob:old.example").to_owned()])]);
-    Plan { rooms, direct, pending: Vec::new(), holdings: sample_holdings() }
+    let takes = Some(Duration::from_secs(15_000));
+    Plan { rooms, direct, pending: Vec::new(), holdings: sample_holdings(), takes }
 }
 
 /// One thing of each kind, treated in each way.
@@ -217,6 +218,7 @@ fn sample_progress() -> Progress {
         failed: 1,
         by_hand: 2,
         elapsed: Duration::from_secs(300),
+        left: Some(Duration::from_secs(1500)),
         waits: vec![Wait {
             side: Side::New,
             action: Action::RemoteJoin,

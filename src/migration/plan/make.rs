@@ -78,14 +78,17 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
     let people = people_by_room(&direct);
     let routes = route::routes(accounts, old);
     let depths = depths(old);
+    let gates = gates(&routes);
     let mut joined: Vec<_> = old.joined().collect();
     joined.sort_by_key(|(room_id, room)| {
         let room_id: &RoomId = room_id;
         let dear = people.contains_key(room_id) || room.tags.contains_key("m.favourite");
-        // What matters most comes first, since limits may make the rest wait: spaces, outer ones
-        // before inner ones, then direct chats and favorites, then what was last active.
+        // What matters most comes first, since limits may make the rest wait: what others are
+        // entered through, then spaces, outer ones before inner ones, then direct chats and
+        // favorites, then what was last active.
         let depth = if room.space { depths.get(room_id).copied().unwrap_or(0) } else { 0 };
-        (!room.space, depth, !dear, Reverse(room.last_active), room_id)
+        let is_gate = gates.contains(room_id);
+        (!is_gate, !room.space, depth, !dear, Reverse(room.last_active), room_id)
     });
     let mut rooms: Vec<_> = joined
         .into_iter()
@@ -99,7 +102,16 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
         let route = routes.get(room_id).cloned()?;
         Some(plan_successor(accounts, room_id, successor, route))
     }));
-    Plan { rooms, direct, pending: pending(old), holdings: Vec::new() }
+    Plan { rooms, direct, pending: pending(old), ..Plan::default() }
+}
+
+/// The rooms that others are entered through.
+fn gates(routes: &BTreeMap<OwnedRoomId, Route>) -> BTreeSet<&RoomId> {
+    let gates = routes.values().filter_map(|route| match route {
+        Route::Join(Entry::Through { room, .. }) => Some(&**room),
+        _ => None,
+    });
+    gates.collect()
 }
 
 /// The plan for an account that said `login none`: where it invited the new account by hand.

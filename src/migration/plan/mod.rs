@@ -14,7 +14,10 @@ mod route;
 mod tests;
 mod via;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName,
@@ -42,6 +45,9 @@ pub struct Plan {
     /// room can bring the new account there.
     #[serde(default)]
     pub pending: Vec<Pending>,
+    /// How long it takes to run it, as homeservers' limits are known right now. Not stored.
+    #[serde(skip)]
+    pub takes: Option<Duration>,
 }
 
 /// A room that the old account is not in yet.

@@ -1,0 +1,164 @@
+//! How long a migration takes: a pure function of what is still to be sent and of what homeservers
+//! allow.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{
+    Access, Migration, Plan, PlannedRoom, Route, Side,
+    step::{RoomRecord, StepKind},
+};
+use crate::homeserver::{Budget, Kind};
+
+/// What a room takes at least, several at a time.
+const A_ROOM: Duration = Duration::from_millis(250);
+/// What everything together takes at least: the accounts are read before and after.
+const AT_LEAST: Duration = Duration::from_secs(5);
+
+/// What is still to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) invites: u32,
+    pub(crate) local_joins: u32,
+    pub(crate) remote_joins: u32,
+    /// Power levels that the old account raises.
+    pub(crate) power_levels: u32,
+    /// Names that the new account gets in single rooms.
+    pub(crate) room_profiles: u32,
+    pub(crate) rooms: u32,
+}
+
+impl Work {
+    /// What of `plan` is not recorded as done.
+    pub(crate) fn of(
+        plan: &Plan,
+        migration: &Migration,
+        records: &HashMap<String, RoomRecord>,
+    ) -> Self {
+        let mut work = Self::default();
+        let untouched = RoomRecord::default();
+        for room in &plan.rooms {
+            let record = records.get(room.room.id.as_str()).unwrap_or(&untouched);
+            work.add(room, record, migration);
+        }
+        let profiles = plan.holdings.iter().filter(|planned| {
+            matches!(planned.holding, super::Holding::RoomProfile(_))
+                && planned.prefers_old().is_some()
+        });
+        work.room_profiles = count(profiles.count()).min(work.rooms);
+        work
+    }
+
+    fn add(&mut self, room: &PlannedRoom, record: &RoomRecord, migration: &Migration) {
+        let enters = match room.route {
+            Route::Join(_) | Route::InviteAndJoin => !record.is_settled(StepKind::Join),
+            Route::AlreadyThere => false,
+            Route::NeedsModerator | Route::Unreachable(_) | Route::Skipped(_) => return,
+        };
+        let invites = room.route == Route::InviteAndJoin && !record.is_settled(StepKind::Invite);
+        let raises = room.after.power_level.is_some() && !record.is_settled(StepKind::PowerLevel);
+        self.invites += u32::from(enters && invites);
+        self.power_levels += u32::from(raises);
+        if enters && migration.new.access != Access::None {
+            self.local_joins += u32::from(room.near);
+            self.remote_joins += u32::from(!room.near);
+        }
+        self.rooms += u32::from(enters || raises);
+    }
+
+    /// How many tokens it takes of the budget of this kind that this side's homeserver keeps.
+    fn tokens(&self, side: Side, kind: Kind) -> u32 {
+        match (side, kind) {
+            (Side::Old, Kind::InvitesBy | Kind::InvitesOf) | (Side::New, Kind::InvitesFromAfar) => {
+                self.invites
+            }
+            (Side::Old, Kind::Messages) => self.invites + self.power_levels,
+            (Side::New, Kind::Messages) => self.local_joins + self.room_profiles,
+            (Side::New, Kind::LocalJoins) => self.local_joins,
+            (Side::New, Kind::RemoteJoins) => self.remote_joins,
+            _ => 0,
+        }
+    }
+}
+
+/// The budgets that a migration draws from.
+const BUDGETS: [(Side, Kind); 7] = [
+    (Side::Old, Kind::InvitesBy),
+    (Side::Old, Kind::InvitesOf),
+    (Side::New, Kind::InvitesFromAfar),
+    (Side::Old, Kind::Messages),
+    (Side::New, Kind::Messages),
+    (Side::New, Kind::LocalJoins),
+    (Side::New, Kind::RemoteJoins),
+];
+
+/// How long `work` takes. `budget` tells what a side's homeserver allows; nothing where it does not
+/// limit. Everything goes on side by side, so what takes longest decides.
+pub(crate) fn time(work: &Work, budget: impl Fn(Side, Kind) -> Option<Budget>) -> Duration {
+    let waits = BUDGETS.into_iter().filter_map(|(side, kind)| {
+        let tokens = work.tokens(side, kind);
+        Some(wait(tokens, &budget(side, kind)?))
+    });
+    waits.max().unwrap_or_default() + A_ROOM * work.rooms + AT_LEAST
+}
+
+/// How long until the last of `tokens` comes.
+fn wait(tokens: u32, budget: &Budget) -> Duration {
+    match budget.empty_for {
+        _ if tokens == 0 => Duration::ZERO,
+        Some(until_next) => until_next + budget.interval * (tokens - 1),
+        None => budget.interval * tokens.saturating_sub(budget.burst),
+    }
+}
+
+fn count(number: usize) -> u32 {
+    number.try_into().unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn documented(_: Side, kind: Kind) -> Option<Budget> {
+        let (interval, burst) = kind.documented()?;
+        Some(Budget { interval, burst, empty_for: None })
+    }
+
+    fn hours(work: &Work) -> f64 {
+        time(work, documented).as_secs_f64() / 3600.0
+    }
+
+    #[test]
+    fn a_hundred_rooms_at_default_limits_take_as_long_as_the_invitations() {
+        let work = Work { invites: 50, remote_joins: 100, rooms: 100, ..Work::default() };
+        assert!((4.1..4.3).contains(&hours(&work)), "{}", hours(&work));
+        let work = Work { invites: 0, ..work };
+        assert!((2.4..2.6).contains(&hours(&work)), "{}", hours(&work));
+        let work = Work { remote_joins: 0, local_joins: 100, ..work };
+        assert!((0.2..0.3).contains(&hours(&work)), "{}", hours(&work));
+    }
+
+    #[test]
+    fn what_fits_into_the_bursts_takes_moments() {
+        let work = Work { invites: 5, remote_joins: 10, rooms: 10, ..Work::default() };
+        assert!(time(&work, documented) < Duration::from_secs(10));
+        assert_eq!(time(&Work::default(), documented), AT_LEAST);
+    }
+
+    #[test]
+    fn who_is_not_limited_waits_for_nothing() {
+        let work = Work { invites: 50, remote_joins: 100, rooms: 100, ..Work::default() };
+        assert!(time(&work, |_, _| None) < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn an_empty_budget_is_waited_for_from_its_next_token_on() {
+        let budget = Budget {
+            interval: Duration::from_secs(100),
+            burst: 10,
+            empty_for: Some(Duration::from_secs(30)),
+        };
+        assert_eq!(wait(3, &budget), Duration::from_secs(230));
+        assert_eq!(wait(0, &budget), Duration::ZERO);
+        assert_eq!(wait(12, &Budget { empty_for: None, ..budget }), Duration::from_secs(200));
+    }
+}
