@@ -11,6 +11,7 @@ mod failure;
 mod pacing;
 mod transport;
 
+pub(crate) use self::account::Mandate;
 pub use self::{
     account::{Account, AccountRequest, Auth},
     calls::{Alias, File, Login, LoginFlow, Nearness},

@@ -8,6 +8,7 @@
 //! | [`migration`] | the job: survey, plan, run, report |
 //! | [`consent`], [`access`] | who agreed, and how the bot may act as them |
 //! | [`web`] | HTTP: what homeservers send to the application service |
+//! | [`record`] | what is stored of one migration: who takes part, how far it is, what was chosen |
 //! | [`appservice`] | registrations on homeservers: what they cover |
 //! | [`homeserver`] | the client-server API: typed calls as one account, errors sorted, pacing |
 //! | [`store`] | sled: what survives a restart |
@@ -23,6 +24,7 @@ pub mod consent;
 pub mod homeserver;
 pub mod logging;
 pub mod migration;
+pub mod record;
 pub mod secret;
 pub mod store;
 pub mod web;

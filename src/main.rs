@@ -107,6 +107,7 @@ async fn run(config: &Path) -> anyhow::Result<()> {
         Settings { consent_expires: config.consent.expires, quiet_after: config.plan.quiet_after },
         store.clone(),
         transport.clone(),
+        config.appservices.clone(),
         clock.clone(),
     )?;
     let stop = CancellationToken::new();

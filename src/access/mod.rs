@@ -1,14 +1,16 @@
 //! How the bot may act as an account: the only place that opens one, and only with the proof that
-//! the account consented.
+//! the account consented. However wide the namespace of a registration is, it covers nobody without
+//! that proof.
 
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::{
+    appservice::Appservices,
     consent::Standing,
     homeserver::{Account, Auth, DiscoverError, Failure, LoginFlow, Server, Transport},
-    migration::{Access, MigrationId, Side},
+    record::{Access, MigrationId, Side},
     secret::{ExposeSecret, Secret},
     store::{Batch, Store, StoreError},
 };
@@ -20,6 +22,8 @@ pub enum Login {
     Password(Secret),
     /// With an access token that the person made.
     Token(Secret),
+    /// As the homeserver's admin set it up.
+    Service,
     /// Not at all.
     None,
 }
@@ -39,6 +43,12 @@ pub enum LoginError {
     /// The secret belongs to another account. Its session was logged out.
     #[error("this belongs to {0}")]
     SomebodyElse(OwnedUserId),
+    /// The bot is no application service on the account's homeserver, or not for this account.
+    #[error("no registration covers this account")]
+    NotCovered,
+    /// The homeserver does not let the application service act as this account.
+    #[error("the homeserver refuses the application service: {0}")]
+    ServiceRefused(Failure),
     /// The homeserver did not answer as it should.
     #[error(transparent)]
     Failed(Failure),
@@ -72,16 +82,23 @@ struct StoredSession {
     token: String,
 }
 
-/// Opens sessions for accounts that consented, keeps them, and ends them.
+/// Opens accounts that consented: with sessions, which it keeps and ends, or as an application
+/// service.
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     store: Store,
     transport: Transport,
+    appservices: Appservices,
 }
 
 impl Sessions {
-    pub(crate) fn new(store: Store, transport: Transport) -> Self {
-        Self { store, transport }
+    pub(crate) fn new(store: Store, transport: Transport, appservices: Appservices) -> Self {
+        Self { store, transport, appservices }
+    }
+
+    /// Whether the bot could act as `user` without a session of its own, once `user` consents.
+    pub(crate) fn covers(&self, user: &UserId) -> bool {
+        self.appservices.covering(user).is_some()
     }
 
     /// Logs in as the account that consented, and makes sure that it is that account.
@@ -109,7 +126,7 @@ impl Sessions {
             made_by_bot: true,
             token: login.token,
         };
-        self.checked(&server, user_id, session).await
+        self.checked(&server, standing, session).await
     }
 
     /// Takes a token over, if it is one of the account that consented.
@@ -126,22 +143,23 @@ impl Sessions {
             made_by_bot: false,
             token,
         };
-        self.checked(&server, user_id, session).await
+        self.checked(&server, standing, session).await
     }
 
     /// Asks the homeserver whose session it is. Anybody's but the account's own is logged out.
     async fn checked(
         &self,
         server: &Server,
-        user_id: &UserId,
+        standing: &Standing,
         session: Session,
     ) -> Result<Session, LoginError> {
-        let account = self.account(server, user_id, &session.token);
+        let account = self.account(server, standing, &session.token);
         let whoami = account.whoami().await.map_err(refused_or_failed)?;
-        if whoami.user_id == user_id {
+        if whoami.user_id == standing.user_id() {
             return Ok(Session { device_id: whoami.device_id, ..session });
         }
-        if let Err(failure) = account.logout().await {
+        let theirs = &whoami.user_id;
+        if let Err(failure) = self.transport.log_out(server, theirs, &session.token).await {
             tracing::warn!(%failure, "a session of another account could not be logged out");
         }
         Err(LoginError::SomebodyElse(whoami.user_id))
@@ -174,7 +192,7 @@ impl Sessions {
         }
         let ended = async {
             let server = self.transport.server_at(&session.base_url).await?;
-            self.account(&server, user_id, &session.token).logout().await?;
+            self.transport.log_out(&server, user_id, &session.token).await?;
             Ok::<_, OpenError>(())
         };
         if let Err(error) = ended.await {
@@ -187,19 +205,42 @@ impl Sessions {
         batch.remove_secret(&key(migration, side));
     }
 
-    /// Opens the account that consented, if it gave access.
+    /// Opens the account that consented, if there is access to it.
     pub(crate) async fn open(&self, standing: &Standing) -> Result<Option<Account>, OpenError> {
-        if standing.access() != Access::Session {
-            return Ok(None);
+        match standing.access() {
+            Access::Session => {
+                let stored = self.stored(standing.migration(), standing.side())?;
+                let Some(session) = stored else { return Ok(None) };
+                let server = self.transport.server_at(&session.base_url).await?;
+                Ok(Some(self.account(&server, standing, &session.token)))
+            }
+            Access::Masquerade => self.masquerade(standing).await.map(Some),
+            Access::Unknown | Access::None | Access::Lost => Ok(None),
         }
-        let stored = self.stored(standing.migration(), standing.side())?;
-        let Some(session) = stored else { return Ok(None) };
-        let server = self.transport.server_at(&session.base_url).await?;
-        Ok(Some(self.account(&server, standing.user_id(), &session.token)))
     }
 
-    /// Ends a session that the bot made: the one request that needs no standing consent, since it
-    /// is how the end of a consent is carried out.
+    /// Opens the account that consented as the application service that covers it, and makes sure
+    /// that its homeserver agrees.
+    pub(crate) async fn masquerade(&self, standing: &Standing) -> Result<Account, OpenError> {
+        let user_id = standing.user_id();
+        let service = self.appservices.covering(user_id).ok_or(OpenError::NotCovered)?;
+        let server = self.transport.discover(service.server()).await?;
+        let auth = Auth::Masquerade(service.as_token().clone());
+        let account = Account::new(self.transport.clone(), server, standing, auth);
+        match account.whoami().await {
+            Ok(whoami) if whoami.user_id == user_id => Ok(account),
+            // A homeserver that pays no heed to whom it is asked for would do all as the bot.
+            Ok(_) => Err(OpenError::NotCovered),
+            Err(
+                failure @ (Failure::Refused { .. }
+                | Failure::TokenGone { .. }
+                | Failure::Deactivated),
+            ) => Err(OpenError::ServiceRefused(failure)),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Ends a session that the bot made.
     pub(crate) async fn end(
         &self,
         migration: MigrationId,
@@ -209,7 +250,7 @@ impl Sessions {
         let Some(session) = self.stored(migration, side)? else { return Ok(()) };
         if session.made_by_bot {
             let server = self.transport.server_at(&session.base_url).await?;
-            match self.account(&server, user_id, &session.token).logout().await {
+            match self.transport.log_out(&server, user_id, &session.token).await {
                 Err(failure) if failure.is_retryable() => return Err(failure.into()),
                 Err(failure) => tracing::warn!(account = %user_id, %failure, "no logout"),
                 Ok(()) => {}
@@ -233,9 +274,9 @@ impl Sessions {
         }))
     }
 
-    fn account(&self, server: &Server, user_id: &UserId, token: &Secret) -> Account {
+    fn account(&self, server: &Server, standing: &Standing, token: &Secret) -> Account {
         let auth = Auth::Token(token.clone());
-        Account::new(self.transport.clone(), server.clone(), user_id.to_owned(), auth)
+        Account::new(self.transport.clone(), server.clone(), standing, auth)
     }
 }
 
@@ -248,6 +289,10 @@ pub(crate) enum OpenError {
     Discovery(#[from] DiscoverError),
     #[error(transparent)]
     Failed(#[from] Failure),
+    #[error("no registration covers this account")]
+    NotCovered,
+    #[error("the homeserver refuses the application service: {0}")]
+    ServiceRefused(Failure),
 }
 
 fn refused_or_failed(failure: Failure) -> LoginError {

@@ -1,15 +1,36 @@
 //! Who agreed.
 //!
 //! Nothing is sent as an account before that account consented, in its own direct message, to this
-//! very pair. [`Standing`] is the proof: it cannot be made without a consent that stands, and
-//! [`access`](crate::access) opens no account without it.
+//! very pair. [`Standing`] is the proof: it cannot be made without a consent that stands, it ends
+//! with it, and without it there is no [`Account`](crate::homeserver::Account) to send anything as.
 
 use ruma::{OwnedUserId, UserId};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Timestamp,
-    migration::{Access, Migration, MigrationId, Phase, Side},
+    homeserver::Mandate,
+    record::{Access, Migration, MigrationId, Phase, Side},
 };
+
+/// Ends every proof that was made with it, at once. A migration has one, in memory, and
+/// [ends](Self::end) it before it is written down that the consent is gone.
+#[derive(Clone, Debug, Default)]
+pub struct Term(CancellationToken);
+
+impl Term {
+    /// From now on nothing is sent any more.
+    pub fn end(&self) {
+        self.0.cancel();
+    }
+}
+
+/// Whether this side of `migration` consented and nothing ended that: not `decline`, not the time,
+/// not `cancel` from either side. It goes on standing when the migration is finished, for `retry`
+/// and `plan`.
+pub fn stands(migration: &Migration, side: Side) -> bool {
+    migration.party(side).consent.is_some() && !matches!(migration.phase, Phase::Cancelled(_))
+}
 
 /// The proof that an account's consent to one migration stands.
 #[derive(Clone, Debug)]
@@ -19,23 +40,33 @@ pub struct Standing {
     user_id: OwnedUserId,
     access: Access,
     since: Timestamp,
+    term: Term,
+}
+
+impl Mandate for Standing {
+    fn user_id(&self) -> &UserId {
+        &self.user_id
+    }
+
+    fn ended(&self) -> &CancellationToken {
+        &self.term.0
+    }
 }
 
 impl Standing {
-    /// The proof, if this side of `migration` consented and nothing ended that: not `decline`, not
-    /// the time, not `cancel` from either side. It goes on standing when the migration is finished,
-    /// for `retry` and `plan`.
-    pub fn of(migration: &Migration, side: Side) -> Option<Self> {
-        let party = migration.party(side);
-        if party.consent.is_none() || matches!(migration.phase, Phase::Cancelled(_)) {
+    /// The proof, if the consent of this side of `migration` [stands](stands).
+    pub fn of(migration: &Migration, side: Side, term: &Term) -> Option<Self> {
+        if !stands(migration, side) || term.0.is_cancelled() {
             return None;
         }
+        let party = migration.party(side);
         Some(Self {
             migration: migration.id,
             side,
             user_id: party.user_id.clone(),
             access: party.access,
             since: migration.started,
+            term: term.clone(),
         })
     }
 
@@ -70,7 +101,7 @@ mod tests {
     use ruma::{owned_event_id, owned_room_id, owned_user_id};
 
     use super::*;
-    use crate::migration::{Consent, Ending, Options, Party};
+    use crate::record::{Consent, Ending, Options, Party};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -99,18 +130,22 @@ mod tests {
         }
     }
 
+    fn standing(migration: &Migration, side: Side) -> Option<Standing> {
+        Standing::of(migration, side, &Term::default())
+    }
+
     #[test]
     fn no_consent_stands_that_was_not_given() {
         let migration = migration(Phase::AwaitingConsent, true, false);
-        assert!(Standing::of(&migration, Side::Old).is_some());
-        assert!(Standing::of(&migration, Side::New).is_none());
+        assert!(standing(&migration, Side::Old).is_some());
+        assert!(standing(&migration, Side::New).is_none());
     }
 
     #[test]
     fn one_accounts_consent_is_not_the_others() {
         let migration = migration(Phase::Running, false, true);
-        assert!(Standing::of(&migration, Side::Old).is_none());
-        let standing = Standing::of(&migration, Side::New).unwrap();
+        assert!(standing(&migration, Side::Old).is_none());
+        let standing = standing(&migration, Side::New).unwrap();
         assert_eq!(standing.user_id(), "@new:b.example");
     }
 
@@ -118,8 +153,18 @@ mod tests {
     fn a_consent_ends_with_no_lapse_or_cancel() {
         for ending in [Ending::Declined, Ending::Expired, Ending::CancelledBy(Side::New)] {
             let migration = migration(Phase::Cancelled(ending), true, true);
-            assert!(Standing::of(&migration, Side::Old).is_none(), "{ending:?}");
-            assert!(Standing::of(&migration, Side::New).is_none(), "{ending:?}");
+            assert!(standing(&migration, Side::Old).is_none(), "{ending:?}");
+            assert!(standing(&migration, Side::New).is_none(), "{ending:?}");
         }
+    }
+    #[test]
+    fn a_proof_that_was_given_ends_with_the_consent_and_there_is_none_after_it() {
+        let migration = migration(Phase::Running, true, true);
+        let term = Term::default();
+        let standing = Standing::of(&migration, Side::Old, &term).unwrap();
+        assert!(!standing.ended().is_cancelled());
+        term.end();
+        assert!(standing.ended().is_cancelled());
+        assert!(Standing::of(&migration, Side::Old, &term).is_none());
     }
 }

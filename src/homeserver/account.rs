@@ -34,12 +34,27 @@ impl<R> AccountRequest for R where
 {
 }
 
-/// What gives the right to act as an account.
+/// The proof that requests may be sent as an account, and until when.
+///
+/// An [`Account`] cannot be had without one, so that whoever may give such a proof decides for the
+/// whole program as whom anything is sent: that is [`consent`](crate::consent), and nothing else.
+pub(crate) trait Mandate: fmt::Debug {
+    /// The account.
+    fn user_id(&self) -> &UserId;
+    /// Cancelled when requests may no longer be sent, also those that only wait for their turn.
+    fn ended(&self) -> &CancellationToken;
+}
+
+/// With what a homeserver is shown that requests come from an account, or from somebody who may act
+/// as it. Worth nothing without the account's own [`Mandate`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Auth {
     /// An access token of the account's own.
     Token(Secret),
+    /// The `as_token` of an application service, which then names the account in each request
+    /// ([spec](https://spec.matrix.org/v1.17/application-service-api/#identity-assertion)).
+    Masquerade(Secret),
 }
 
 /// An account on its homeserver, and the right to act as it. Clones are cheap.
@@ -50,6 +65,7 @@ pub struct Account {
     server: Server,
     user_id: OwnedUserId,
     auth: Arc<Auth>,
+    ended: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -60,18 +76,21 @@ impl fmt::Debug for Account {
 }
 
 impl Account {
-    /// Acts as `user_id`.
-    ///
-    /// Only `access` calls this, and only for an account that consented: nothing may be sent as an
-    /// account before that ("What must never happen", 1).
+    /// Acts as the account that `mandate` is of, for as long as it stands.
     pub(crate) fn new(
         transport: Transport,
         server: Server,
-        user_id: OwnedUserId,
+        mandate: &impl Mandate,
         auth: Auth,
     ) -> Self {
-        let stop = CancellationToken::new();
-        Self { transport, server, user_id, auth: Arc::new(auth), stop }
+        Self {
+            transport,
+            server,
+            user_id: mandate.user_id().to_owned(),
+            auth: Arc::new(auth),
+            ended: mandate.ended().clone(),
+            stop: mandate.ended().clone(),
+        }
     }
 
     /// The same account, whose requests give up waiting for their turn once `stop` is cancelled.
@@ -140,9 +159,16 @@ impl Account {
         action: Action,
         request: R,
     ) -> Result<R::IncomingResponse, Failure> {
-        let Auth::Token(token) = &*self.auth;
+        // Asked anew for each attempt: the account may have taken its word back during a wait.
+        if self.ended.is_cancelled() {
+            return Err(Failure::Stopped);
+        }
+        let (Auth::Token(token) | Auth::Masquerade(token)) = &*self.auth;
         let token = SendAccessToken::Always(token.expose_secret());
-        let request = transport::into_http(request, &self.server, token)?;
+        let mut request = transport::into_http(request, &self.server, token)?;
+        if matches!(*self.auth, Auth::Masquerade(_)) {
+            transport::name_in_query(&mut request, "user_id", self.user_id.as_str())?;
+        }
         self.transport.exchange::<R>(request, action.allowance()).await
     }
 }

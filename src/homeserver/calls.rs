@@ -11,23 +11,26 @@ use std::{
 use ruma::{
     DeviceId, EventId, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId,
     RoomAliasId, RoomId, RoomOrAliasId, RoomVersionId, TransactionId, UserId,
-    api::client::{
-        account::whoami,
-        alias::get_alias,
-        config::{get_global_account_data, set_global_account_data},
-        discovery::get_capabilities,
-        filter::FilterDefinition,
-        membership::{
-            invite_user::{self, v3::InviteUserId},
-            join_room_by_id_or_alias, joined_members, joined_rooms,
+    api::{
+        auth_scheme::SendAccessToken,
+        client::{
+            account::whoami,
+            alias::get_alias,
+            config::{get_global_account_data, set_global_account_data},
+            discovery::get_capabilities,
+            filter::FilterDefinition,
+            membership::{
+                invite_user::{self, v3::InviteUserId},
+                join_room_by_id_or_alias, joined_members, joined_rooms,
+            },
+            redact::redact_event,
+            room::get_summary,
+            session::{get_login_types, login, logout},
+            state::{get_state_event_for_key, send_state_event},
+            sync::sync_events,
+            tag::{create_tag, get_tags},
+            uiaa::{MatrixUserIdentifier, UserIdentifier},
         },
-        redact::redact_event,
-        room::get_summary,
-        session::{get_login_types, login, logout},
-        state::{get_state_event_for_key, send_state_event},
-        sync::sync_events,
-        tag::{create_tag, get_tags},
-        uiaa::{MatrixUserIdentifier, UserIdentifier},
     },
     events::{
         GlobalAccountDataEventType, StateEventType,
@@ -40,9 +43,10 @@ use ruma::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::to_raw_value;
+use tokio_util::sync::CancellationToken;
 
 pub use self::personal::File;
-use super::{Account, Action, Failure, Server, Transport, pacing::Errand};
+use super::{Account, Action, Failure, Server, Transport, pacing::Errand, transport::into_http};
 use crate::secret::{ExposeSecret, Secret};
 
 /// A way to log in that a homeserver offers.
@@ -118,6 +122,30 @@ impl Transport {
             device_id: answer.device_id,
             token: Secret::from(answer.access_token),
         })
+    }
+
+    /// Logs a session of `user_id` out. One that is gone already counts as logged out. It needs no
+    /// [`Mandate`](super::Mandate): it is how the end of one is carried out.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] that is final or outlasted the retries.
+    pub async fn log_out(
+        &self,
+        server: &Server,
+        user_id: &UserId,
+        token: &Secret,
+    ) -> Result<(), Failure> {
+        let attempt = || async {
+            let token = SendAccessToken::Always(token.expose_secret());
+            let request = into_http(logout::v3::Request::new(), server, token)?;
+            self.exchange::<logout::v3::Request>(request, Action::Logout.allowance()).await
+        };
+        let never = CancellationToken::new();
+        match self.pacing().run(user_id, Action::Logout.into(), &never, attempt).await {
+            Ok(_) | Err(Failure::TokenGone { .. }) => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 }
 
@@ -409,18 +437,6 @@ impl Account {
             transaction.to_owned(),
         );
         Ok(self.act(Action::Redact, request).await?.event_id)
-    }
-
-    /// Logs the session out. A session that is gone already counts as logged out.
-    ///
-    /// # Errors
-    ///
-    /// As in [`act`](Self::act).
-    pub async fn logout(&self) -> Result<(), Failure> {
-        match self.act(Action::Logout, logout::v3::Request::new()).await {
-            Ok(_) | Err(Failure::TokenGone { .. }) => Ok(()),
-            Err(failure) => Err(failure),
-        }
     }
 }
 

@@ -283,6 +283,7 @@ impl Pacing {
                     self.keep(learned, now).await;
                     return Ok(answer);
                 }
+                Err(Failure::Stopped) => return Err(Failure::Stopped),
                 Err(failure) => failure,
             };
             if let Failure::Limited { retry_after } = failure {

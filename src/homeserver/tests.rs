@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use rand::{SeedableRng as _, rngs::StdRng};
-use ruma::{RoomId, UserId, owned_user_id, room_id, serde::JsonObject, user_id};
+use ruma::{OwnedUserId, RoomId, UserId, owned_user_id, room_id, serde::JsonObject, user_id};
+use tokio_util::sync::CancellationToken;
 
 use self::fake::Fake;
 use super::*;
@@ -50,5 +51,23 @@ async fn account(transport: &Transport, fake: &Fake) -> Account {
 async fn account_with(transport: &Transport, fake: &Fake, token: &str) -> Account {
     let server = transport.server_at(fake.url()).await.unwrap();
     let auth = Auth::Token(Secret::from(token));
-    Account::new(transport.clone(), server, owned_user_id!("@alice:example.org"), auth)
+    Account::new(transport.clone(), server, &alice(), auth)
+}
+
+/// That a test may act as an account.
+#[derive(Debug)]
+struct Allowed(OwnedUserId, CancellationToken);
+
+impl Mandate for Allowed {
+    fn user_id(&self) -> &UserId {
+        &self.0
+    }
+
+    fn ended(&self) -> &CancellationToken {
+        &self.1
+    }
+}
+
+fn alice() -> Allowed {
+    Allowed(owned_user_id!("@alice:example.org"), CancellationToken::new())
 }

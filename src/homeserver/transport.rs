@@ -276,6 +276,23 @@ pub(super) fn into_http<R: AccountRequest>(
         .map_err(|error| unsendable(&error))
 }
 
+/// Adds to a request's query.
+pub(super) fn name_in_query(
+    request: &mut http::Request<Vec<u8>>,
+    key: &str,
+    value: &str,
+) -> Result<(), Failure> {
+    let unsendable = |error: String| Failure::Unsendable(readable(&error));
+    let mut url: Url =
+        request.uri().to_string().parse().map_err(|_| unsendable("it is no URL".to_owned()))?;
+    url.query_pairs_mut().append_pair(key, value);
+    *request.uri_mut() = url
+        .as_str()
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| unsendable(error.to_string()))?;
+    Ok(())
+}
+
 /// ruma's words for this hold no values.
 fn unsendable(error: &IntoHttpError) -> Failure {
     Failure::Unsendable(readable(&error.to_string()))

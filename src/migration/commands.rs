@@ -1,6 +1,6 @@
 //! What people can have done to a migration.
 
-mod access;
+pub(super) mod access;
 mod choices;
 mod consent;
 mod course;

@@ -51,6 +51,19 @@ pub enum Event {
         /// Whose access.
         side: Side,
     },
+    /// To both: the homeserver of this side lets the bot act as it without a session, after access
+    /// to it was waited for.
+    ServiceBegan {
+        /// Whose access.
+        side: Side,
+    },
+    /// To both: the bot is no application service on this side's homeserver any more, or the
+    /// homeserver does not let it act as this side; it has to `login`. The migration waits
+    /// meanwhile.
+    ServiceEnded {
+        /// Whose access.
+        side: Side,
+    },
     /// To both: neither side gave access, so that nothing can be done until one does.
     AccessNeeded,
     /// To both: there is a plan, stored with the migration.

@@ -12,11 +12,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Migration, Phase, run::Memberships};
+use super::{Migration, Phase, Side, run::Memberships};
+use crate::consent::{Standing, Term};
 
 #[derive(Debug)]
 pub(super) struct Job {
     migration: Mutex<Migration>,
+    term: Term,
     turn: std::sync::Arc<tokio::sync::Mutex<()>>,
     worker: Mutex<Option<Worker>>,
     /// Whether it was running when the bot last stopped, and has not been gone on with since.
@@ -41,6 +43,7 @@ impl Job {
     pub(super) fn new(migration: Migration) -> Self {
         Self {
             migration: Mutex::new(migration),
+            term: Term::default(),
             turn: std::sync::Arc::default(),
             worker: Mutex::default(),
             resumed: AtomicBool::new(false),
@@ -82,6 +85,16 @@ impl Job {
                 known.insert(room.to_owned(), membership);
             });
         }
+    }
+
+    /// The proof that this side consented, if it did: it ends with [`end_consent`](Self::end_consent).
+    pub(super) fn standing(&self, side: Side) -> Option<Standing> {
+        Standing::of(&self.migration(), side, &self.term)
+    }
+
+    /// Nothing more is sent as either account: not even what only waits for its turn.
+    pub(super) fn end_consent(&self) {
+        self.term.end();
     }
 
     /// Waits until nobody else changes the migration. Held from reading the record that a decision

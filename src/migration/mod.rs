@@ -14,7 +14,6 @@ mod plan;
 mod progress;
 mod pushed;
 mod queries;
-mod record;
 mod refusal;
 mod report;
 mod run;
@@ -35,13 +34,12 @@ use tokio::sync::watch;
 
 pub use self::{
     event::{Event, Notice, SecretMessage},
-    holdings::{Holding, HoldingKind, PlannedHolding, Treatment},
+    holdings::{Holding, PlannedHolding, Treatment},
     plan::{
         AfterJoin, Entry, Note, Omission, Pending, Plan, PlannedRoom, Reason, RoomLabel, Route,
         RouteKind,
     },
     progress::{Progress, Wait},
-    record::{Access, Consent, Ending, Migration, MigrationId, Options, Party, Phase, Side},
     refusal::Refusal,
     report::{HoldingOutcome, HoldingRow, Outcome, OutcomeKind, Report, ReportRow, StepResult},
 };
@@ -49,8 +47,12 @@ use self::{
     job::{Job, Turn},
     journal::{Change, Journal},
 };
+pub use crate::record::{
+    Access, Consent, Ending, HoldingKind, Migration, MigrationId, Options, Party, Phase, Side,
+};
 use crate::{
     access::Sessions,
+    appservice::Appservices,
     clock::{SharedClock, Timestamp},
     homeserver::Transport,
     store::{Store, StoreError},
@@ -108,6 +110,7 @@ impl Migrations {
         settings: Settings,
         store: Store,
         transport: Transport,
+        appservices: Appservices,
         clock: SharedClock,
     ) -> Result<Self, StoreError> {
         let journal = Journal::new(store.clone());
@@ -120,7 +123,7 @@ impl Migrations {
             bot,
             settings,
             clock,
-            sessions: Sessions::new(store, transport.clone()),
+            sessions: Sessions::new(store, transport.clone(), appservices),
             transport,
             journal,
             jobs: Mutex::new(jobs),
@@ -172,6 +175,9 @@ impl Inner {
     /// Writes a change down, makes it known to whoever asks, and then has people told of it.
     async fn commit(&self, job: &Job, turn: &Turn, change: Change<'_>) -> Result<(), StoreError> {
         let migration = change.migration.clone();
+        if matches!(migration.phase, Phase::Cancelled(_)) {
+            job.end_consent();
+        }
         let committed = self.journal.commit(change, self.now()).await?;
         job.set(turn, migration);
         self.journal.hand_out(committed);

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Migration, Migrations, Phase, Side};
 use crate::{
     appservice::Appservice,
-    consent::Standing,
+    consent::stands,
     store::StoreError,
     web::{Audience, Envelope, Pushed},
 };
@@ -78,11 +78,10 @@ fn concern(migration: &Migration, by: &Appservice, envelope: &Envelope<'_>) -> O
 
 /// Whether an account that `by` covers has a consent that stands.
 fn pushes_for(migration: &Migration, by: &Appservice) -> bool {
-    let consented = |side| Standing::of(migration, side).is_some();
     let is_covered = |user: &UserId| by.covers(user);
     [Side::Old, Side::New]
         .into_iter()
-        .any(|side| is_covered(&migration.party(side).user_id) && consented(side))
+        .any(|side| is_covered(&migration.party(side).user_id) && stands(migration, side))
 }
 
 #[cfg(test)]

@@ -59,6 +59,22 @@ fn a_migration_is_stored_in_this_form() {
 }
 
 #[test]
+fn every_kind_of_access_is_stored_in_this_form() {
+    insta::assert_json_snapshot!(
+        [Access::Unknown, Access::None, Access::Session, Access::Masquerade, Access::Lost],
+        @r#"
+    [
+      "unknown",
+      "none",
+      "session",
+      "masquerade",
+      "lost"
+    ]
+    "#
+    );
+}
+
+#[test]
 fn every_phase_is_stored_in_this_form() {
     insta::assert_json_snapshot!([
         Phase::AwaitingConsent,
@@ -88,6 +104,8 @@ fn every_notice_is_stored_in_this_form() {
         Event::ConsentExpired,
         Event::AccessGiven { side: Side::Old, secret: Some(secret) },
         Event::AccessLost { side: Side::New },
+        Event::ServiceBegan { side: Side::Old },
+        Event::ServiceEnded { side: Side::New },
         Event::AccessNeeded,
         Event::PlanReady,
         Event::SurveyFailed { side: Side::Old, reason: failure() },

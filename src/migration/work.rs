@@ -1,5 +1,6 @@
 //! What a migration's worker does in each phase.
 
+mod service;
 mod surveys;
 
 use std::{sync::Arc, time::Duration};
@@ -17,7 +18,6 @@ use super::{
 };
 use crate::{
     access::{OpenError, Sessions},
-    consent::Standing,
     homeserver::{Account, DiscoverError, Failure},
     store::{Batch, StoreError},
 };
@@ -47,6 +47,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 enum Trouble {
     /// An account did not answer as it should.
     Failed(Side, Failure),
+    /// The bot can no longer act as this side as an application service.
+    NoService(Side),
     /// The store is broken, and with it everything.
     Store(StoreError),
 }
@@ -71,17 +73,21 @@ impl Inner {
     }
 
     async fn work(&self, job: &Job, stop: &CancellationToken) -> Result<(), StoreError> {
-        let migration = job.migration();
-        match &migration.phase {
-            Phase::AwaitingConsent => self.await_expiry(job, &migration, stop).await,
-            Phase::Surveying => self.survey(job, &migration, stop).await,
-            Phase::Running => self.run(job, &migration, stop).await,
-            Phase::Cancelled(_) => self.end_sessions(&migration, stop).await,
-            Phase::AwaitingAccess
-            | Phase::AwaitingGo
-            | Phase::Paused(_)
-            | Phase::Failed(_)
-            | Phase::Finished => Ok(()),
+        loop {
+            let migration = job.migration();
+            match &migration.phase {
+                Phase::AwaitingConsent => self.await_expiry(job, &migration, stop).await?,
+                Phase::AwaitingAccess => self.await_service(job, stop).await?,
+                Phase::Surveying => self.survey(job, &migration, stop).await?,
+                Phase::AwaitingGo => self.see_to_service(job, &migration, stop).await?,
+                Phase::Running => self.run(job, &migration, stop).await?,
+                Phase::Cancelled(_) => self.end_sessions(&migration, stop).await?,
+                Phase::Paused(_) | Phase::Failed(_) | Phase::Finished => {}
+            }
+            // Access may have come, or gone, by itself.
+            if stop.is_cancelled() || job.migration().phase == migration.phase {
+                return Ok(());
+            }
         }
     }
 
@@ -96,9 +102,7 @@ impl Inner {
             () = self.clock.sleep(Duration::try_from(left).unwrap_or_default()) => {}
             () = stop.cancelled() => return Ok(()),
         }
-        self.expire(job).await?;
-        // The old account may have given access while it waited.
-        self.end_sessions(&job.migration(), stop).await
+        self.expire(job).await
     }
 
     /// Ends a migration that the new account has not answered in time.
@@ -121,7 +125,7 @@ impl Inner {
         migration: &Migration,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        let plan = self.make_plan(migration, stop).await;
+        let plan = self.make_plan(job, migration, stop).await;
         let Some(turn) = self.turn_in(job, &Phase::Surveying, stop).await else { return Ok(()) };
         let mut migration = job.migration();
         match plan {
@@ -134,7 +138,7 @@ impl Inner {
                 self.commit(job, &turn, change).await?;
                 Ok(())
             }
-            Err(Trouble::Failed(side, Failure::TokenGone { .. })) => {
+            Err(Trouble::NoService(side) | Trouble::Failed(side, Failure::TokenGone { .. })) => {
                 self.lose_access(job, &turn, side).await
             }
             Err(Trouble::Failed(_, Failure::Stopped)) => Ok(()),
@@ -157,7 +161,8 @@ impl Inner {
         let Some(plan) = self.journal.plan(migration.id)? else { return Ok(()) };
         let plan = plan.with(&migration.options);
         for race in 1.. {
-            match self.carry_out(job, migration, &plan, stop).await {
+            // A run that has to end early stops itself, and not what comes after it.
+            match self.carry_out(job, migration, &plan, &stop.child_token()).await {
                 RunEnd::Complete => {}
                 RunEnd::Stopped => return Ok(()),
                 RunEnd::AccessLost(side) => {
@@ -170,7 +175,7 @@ impl Inner {
                 }
                 RunEnd::Broken(error) => return Err(error),
             }
-            let check = self.settled_check(migration, &plan, stop).await?;
+            let check = self.settled_check(job, migration, &plan, stop).await?;
             if race == MOST_RACES || !self.repeat_lost_races(migration, &plan, &check).await? {
                 return self.finish(job, &plan, &check, stop).await;
             }
@@ -185,7 +190,7 @@ impl Inner {
         plan: &Plan,
         stop: &CancellationToken,
     ) -> RunEnd {
-        let (stage, memberships) = match self.stage(migration, job.was_resumed(), stop).await {
+        let (stage, memberships) = match self.stage(job, migration, stop).await {
             Ok(staged) => staged,
             Err(end) => return end,
         };
@@ -226,16 +231,19 @@ impl Inner {
     /// homeserver cannot be reached.
     async fn stage(
         &self,
+        job: &Job,
         migration: &Migration,
-        resumed: bool,
         stop: &CancellationToken,
     ) -> Result<(Stage, watch::Sender<super::run::Memberships>), RunEnd> {
         let mut pause = FIRST_PAUSE;
+        let resumed = job.was_resumed();
         loop {
-            let failure = match self.try_stage(migration, resumed, stop).await {
+            let failure = match self.try_stage(job, migration, resumed, stop).await {
                 Ok(staged) => return Ok(staged),
                 Err(Trouble::Store(error)) => return Err(RunEnd::Broken(error)),
-                Err(Trouble::Failed(side, Failure::TokenGone { .. })) => {
+                Err(
+                    Trouble::NoService(side) | Trouble::Failed(side, Failure::TokenGone { .. }),
+                ) => {
                     return Err(RunEnd::AccessLost(side));
                 }
                 Err(Trouble::Failed(_, Failure::Stopped)) => return Err(RunEnd::Stopped),
@@ -252,12 +260,13 @@ impl Inner {
 
     async fn try_stage(
         &self,
+        job: &Job,
         migration: &Migration,
         resumed: bool,
         stop: &CancellationToken,
     ) -> Result<(Stage, watch::Sender<super::run::Memberships>), Trouble> {
-        let old = self.open(migration, Side::Old, stop).await?;
-        let new = self.open(migration, Side::New, stop).await?;
+        let old = self.open(job, Side::Old, stop).await?;
+        let new = self.open(job, Side::New, stop).await?;
         let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
         let read = async || {
             read_memberships(old.as_ref(), new.as_ref(), old_user, new_user)
@@ -302,13 +311,14 @@ impl Inner {
     /// homeserver may tell a little later of what it did, and others hear of it later still.
     async fn settled_check(
         &self,
+        job: &Job,
         migration: &Migration,
         plan: &Plan,
         stop: &CancellationToken,
     ) -> Result<Check, StoreError> {
         let mut pauses = CHECK_AGAIN_AFTER.into_iter();
         loop {
-            let check = self.check(migration, plan, stop).await;
+            let check = self.check(job, migration, plan, stop).await;
             let shows = self.report(migration, plan, &check)?.shows_what_was_done();
             let Some(pause) = pauses.next().filter(|_| !shows) else { return Ok(check) };
             tokio::select! {
@@ -318,19 +328,23 @@ impl Inner {
         }
     }
 
-    /// Opens an account that consented and gave access.
+    /// Opens an account that consented and that there is access to.
     async fn open(
         &self,
-        migration: &Migration,
+        job: &Job,
         side: Side,
         stop: &CancellationToken,
     ) -> Result<Option<Account>, Trouble> {
-        let Some(standing) = Standing::of(migration, side) else { return Ok(None) };
+        let Some(standing) = job.standing(side) else { return Ok(None) };
         match self.sessions.open(&standing).await {
             Ok(account) => Ok(account.map(|account| account.until(stop.clone()))),
             Err(OpenError::Store(error)) => Err(Trouble::Store(error)),
             Err(OpenError::Failed(failure)) => Err(Trouble::Failed(side, failure)),
             Err(OpenError::Discovery(error)) => Err(Trouble::Failed(side, undiscovered(error))),
+            Err(error @ (OpenError::NotCovered | OpenError::ServiceRefused(_))) => {
+                tracing::error!(account = %standing.user_id(), %error, "no masquerade");
+                Err(Trouble::NoService(side))
+            }
         }
     }
 
@@ -342,9 +356,15 @@ impl Inner {
 
     async fn lose_access(&self, job: &Job, turn: &Turn, side: Side) -> Result<(), StoreError> {
         let mut migration = job.migration();
-        migration.party_mut(side).access = Access::Lost;
+        let party = migration.party_mut(side);
+        let (access, event) = match party.access {
+            // There was no `login` that could be said again.
+            Access::Masquerade => (Access::Unknown, Event::ServiceEnded { side }),
+            _ => (Access::Lost, Event::AccessLost { side }),
+        };
+        party.access = access;
         migration.phase = Phase::AwaitingAccess;
-        let mut change = Change::of(&migration).tell_both(Event::AccessLost { side });
+        let mut change = Change::of(&migration).tell_both(event);
         Sessions::drop_from(&mut change.batch, migration.id, side);
         self.commit(job, turn, change).await?;
         Ok(())

@@ -18,5 +18,6 @@ mod registration;
 mod rooms;
 mod scene;
 mod secrets;
+mod service;
 mod start;
 mod whole;

@@ -28,7 +28,7 @@ pub(crate) enum Arguments {
     Route,
     /// `old` or `new`.
     Side,
-    /// `password SECRET`, `token SECRET` or `none`.
+    /// `password SECRET`, `token SECRET`, `service` or `none`.
     Login,
 }
 
@@ -96,7 +96,7 @@ pub(crate) enum Problem {
         /// What was perhaps meant.
         nearest: Option<&'static str>,
     },
-    /// `login` is followed by neither `password` nor `token` nor `none`.
+    /// `login` is followed by neither `password` nor `token` nor `service` nor `none`.
     NotALogin,
     /// `login password` or `login token` without one.
     NoSecret,
@@ -197,7 +197,8 @@ fn login(rest: &str) -> Result<Login, Problem> {
     let secret = secret.trim_start().lines().next().unwrap_or_default();
     match (kind.to_lowercase().as_str(), secret) {
         ("none", "") => Ok(Login::None),
-        ("none", _) => Err(Problem::TooMuch),
+        ("service", "") => Ok(Login::Service),
+        ("none" | "service", _) => Err(Problem::TooMuch),
         ("password" | "token", "") => Err(Problem::NoSecret),
         ("password", secret) => Ok(Login::Password(Secret::from(secret))),
         ("token", secret) => Ok(Login::Token(Secret::from(secret.trim_end()))),

@@ -43,7 +43,7 @@ impl Words {
     pub(crate) fn may_hold_secret(&self) -> bool {
         let (word, rest) = self.split_first();
         word.eq_ignore_ascii_case("login")
-            && !matches!(rest.trim().to_lowercase().as_str(), "" | "none")
+            && !matches!(rest.trim().to_lowercase().as_str(), "" | "none" | "service")
     }
 }
 

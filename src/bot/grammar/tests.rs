@@ -44,6 +44,7 @@ fn shown(argument: &Argument) -> String {
             format!("password [{}]", secret.expose_secret())
         }
         Argument::Login(Login::Token(secret)) => format!("token [{}]", secret.expose_secret()),
+        Argument::Login(Login::Service) => "service".to_owned(),
         Argument::Login(Login::None) => "none".to_owned(),
     }
 }
@@ -103,6 +104,8 @@ fn commands_are_read_in_every_way_people_write_them() {
         "login",
         "login none",
         "login none please",
+        "login service",
+        "login service please",
         "login passwort geheim",
         "login password",
         "login password   with spaces and trailing  \nsecond line",

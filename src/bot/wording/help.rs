@@ -53,13 +53,15 @@ pub(crate) mod texts {
     };
     /// `login`
     pub(crate) const LOGIN: Help = Help {
-        usage: "login password SECRET, login token SECRET, login none",
+        usage: "login password SECRET, login token SECRET, login service, login none",
         does: "gives access to the account that says it",
         more: &[
             "`login password` followed by the password: I make a session of my own with it, and do \
              not keep the password.",
             "`login token` followed by an access token: for accounts that log in through a website \
              and have no password.",
+            "`login service`: if the admin of this account's server runs me as a service of it, I \
+             need no password. Then I do this by myself, and you need not say it.",
             "`login none`: I do not act as this account. For the old account that means that it \
              invites nobody; for the new one, that you accept the invitations by hand.",
             "A password or token is only taken in an encrypted chat, and I delete the message \

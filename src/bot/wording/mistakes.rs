@@ -70,7 +70,8 @@ fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
             word = quote(word)
         ),
         ArgumentProblem::NotALogin => line!(
-            "After `login` I need `password` and the password, or `token` and the token, or `none`."
+            "After `login` I need `password` and the password, or `token` and the token, or `service`, \
+             or `none`."
         ),
         ArgumentProblem::NoSecret => {
             line!("The password or token is missing: it goes on the same line.")

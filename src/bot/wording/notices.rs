@@ -66,6 +66,8 @@ pub(crate) fn notice(event: &Event, facts: &Facts<'_>) -> Message {
         Event::ConsentExpired => consent_expired(facts),
         Event::AccessGiven { side, .. } => access_given(*side, facts),
         Event::AccessLost { side } => access_lost(*side, facts),
+        Event::ServiceBegan { side } => service_began(*side, facts),
+        Event::ServiceEnded { side } => service_ended(*side, facts),
         Event::AccessNeeded => access_needed(facts),
         Event::PlanReady => match facts.plan {
             Some(ready) => plan(ready, migration, facts.reader),
@@ -149,15 +151,59 @@ fn consent_given(facts: &Facts<'_>) -> Message {
             old = &facts.migration.old.user_id
         ),
     };
-    if facts.migration.phase != Phase::AwaitingAccess {
-        return Message::new(agreed).and("`status` tells what comes next.");
+    let message = Message::new(agreed).and_maybe(service(facts));
+    let missing = |side: Side| facts.migration.party(side).access.is_missing();
+    match (&facts.migration.phase, missing(reader), missing(reader.other())) {
+        (Phase::AwaitingAccess, true, true) => message
+            .and(
+                "Next I need to know how I may act as **each of the two accounts**. Say one of \
+                 these from each, in its own chat with me:",
+            )
+            .list(login_ways(reader))
+            .and(where_to_login(facts.encrypted)),
+        (Phase::AwaitingAccess, true, false) => message
+            .and("Next I need to know how I may act as **this account**. Say one of these here:")
+            .list(login_ways(reader))
+            .and(where_to_login(facts.encrypted)),
+        (Phase::AwaitingAccess, false, true) => message.and(line!(
+            "Next I need to know how I may act as {other}: say `login` from there, in its own chat \
+             with me.",
+            other = &facts.migration.party(reader.other()).user_id
+        )),
+        (Phase::Surveying, ..) => message.and(going_on_by_itself(&Phase::Surveying, reader)),
+        _ => message.and("`status` tells what comes next."),
     }
-    Message::new(agreed).and(
-        "Next I need to know how I may act as **each of the two accounts**. Say one of these from \
-         each, in its own chat with me:",
-    )
-    .list(login_ways(reader))
-    .and(where_to_login(facts.encrypted))
+}
+
+/// For whom no `login` is needed, and why; and how to say no to that.
+fn service(facts: &Facts<'_>) -> Option<Line> {
+    let (migration, reader) = (facts.migration, facts.reader);
+    let by_service = |side: Side| migration.party(side).access == Access::Masquerade;
+    let served = [reader, reader.other()].into_iter().filter(|side| by_service(*side));
+    let server = |side: Side| server(migration, side);
+    let same_server = migration.old.user_id.server_name() == migration.new.user_id.server_name();
+    let line = match served.collect::<Vec<_>>()[..] {
+        [] => return None,
+        [one] => line!(
+            "The admin of {server} runs me as a service of that server, so I can act as {who} \
+             **without a password**.",
+            server = server(one),
+            who = account(migration, one, reader)
+        ),
+        _ if same_server => line!(
+            "The admin of {server} runs me as a service of that server, so I can act as both \
+             accounts **without a password**.",
+            server = server(reader)
+        ),
+        _ => line!(
+            "The admins of {old} and {new} run me as a service of their servers, so I can act as \
+             both accounts **without a password**.",
+            old = server(Side::Old),
+            new = server(Side::New)
+        ),
+    };
+    let how_not = line!("If I am not to act as this account, say `login none`.");
+    Some(if by_service(reader) { line.followed_by(&how_not) } else { line })
 }
 
 fn login_ways(reader: Side) -> [Line; 3] {
@@ -244,6 +290,11 @@ fn access_given(side: Side, facts: &Facts<'_>) -> Message {
             who = who,
             accepts = if side == facts.reader { "you accept" } else { "accepts" }
         ),
+        (Access::Masquerade, _) => line!(
+            "I **can act** as {who} now, as a service of {server} and without a password.",
+            who = who,
+            server = server(migration, side)
+        ),
         _ => line!("I **can act** as {who} now.", who = who),
     };
     let secret = match (side == facts.reader, facts.secret) {
@@ -261,7 +312,7 @@ fn after_login(facts: &Facts<'_>) -> Line {
     let migration = facts.migration;
     let missing = [facts.reader, facts.reader.other()]
         .into_iter()
-        .find(|side| matches!(migration.party(*side).access, Access::Unknown | Access::Lost));
+        .find(|side| migration.party(*side).access.is_missing());
     match (&migration.phase, missing) {
         (Phase::AwaitingAccess, Some(side)) if side == facts.reader => line!(
             "Now I need to know how I may act as **this** account: say `login` here. `help login` \
@@ -286,15 +337,40 @@ fn access_lost(side: Side, facts: &Facts<'_>) -> Message {
         server = server(migration, side),
         who = account(migration, side, facts.reader)
     );
-    let next = if side == facts.reader {
-        line!("To go on, say `login` here again. `help login` tells the ways.")
+    Message::new(lost).and(to_go_on(side, facts))
+}
+
+fn to_go_on(side: Side, facts: &Facts<'_>) -> Line {
+    if side == facts.reader {
+        line!("To go on, say `login` here. `help login` tells the ways.")
     } else {
         line!(
             "To go on, say `login` from {who}, in its own chat with me.",
-            who = &migration.party(side).user_id
+            who = &facts.migration.party(side).user_id
         )
-    };
-    Message::new(lost).and(next)
+    }
+}
+
+fn service_began(side: Side, facts: &Facts<'_>) -> Message {
+    let migration = facts.migration;
+    Message::new(line!(
+        "The admin of {server} runs me as a service of that server now, so I **can act** as {who} \
+         without a password.",
+        server = server(migration, side),
+        who = account(migration, side, facts.reader)
+    ))
+    .and(after_login(facts))
+}
+
+fn service_ended(side: Side, facts: &Facts<'_>) -> Message {
+    let migration = facts.migration;
+    let ended = line!(
+        "{server} **no longer lets me act** as {who} as a service of that server. Perhaps its admin \
+         changed that. The migration waits; nothing is lost.",
+        server = server(migration, side),
+        who = account(migration, side, facts.reader)
+    );
+    Message::new(ended).and(to_go_on(side, facts))
 }
 
 fn access_needed(facts: &Facts<'_>) -> Message {

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     homeserver::{Action, WaitReason},
-    migration::{Access, Ending, Migration, Phase, Progress, Side, Wait},
+    migration::{Ending, Migration, Phase, Progress, Side, Wait},
 };
 
 /// The message that is edited in place while a plan is run.
@@ -254,8 +254,7 @@ fn awaiting_consent(migration: &Migration, reader: Side, now: Timestamp) -> (Lin
 }
 
 fn awaiting_access(migration: &Migration, reader: Side) -> (Line, Line) {
-    let missing =
-        |side: Side| matches!(migration.party(side).access, Access::Unknown | Access::Lost);
+    let missing = |side: Side| migration.party(side).access.is_missing();
     let other = &migration.party(reader.other()).user_id;
     let neither = !missing(reader) && !missing(reader.other());
     let now = match (missing(reader), missing(reader.other())) {

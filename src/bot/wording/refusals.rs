@@ -163,6 +163,16 @@ fn login(error: &LoginError) -> Message {
             "Each account gives access for itself, in its own chat with me. Say `login` here with \
              this account's own password or token.",
         ),
+        LoginError::NotCovered => Message::new(
+            "I am no service of this account's server, so I cannot act as this account by that.",
+        )
+        .and("Say `login password` or `login token` instead; `help login` tells the ways."),
+        LoginError::ServiceRefused(failure) => Message::new(line!(
+            "This account's server does not let me act as this account: {why}. Its admin can change \
+             that.",
+            why = failure_words(failure)
+        ))
+        .and("Until then, say `login password` or `login token`; `help login` tells the ways."),
         LoginError::Wrong(failure) => wrong(failure),
         LoginError::Failed(failure) => no_login(failure_words(failure)).and(later(failure)),
     }

@@ -380,7 +380,12 @@ fn failed_logins() {
         .map(LoginError::Discovery)
         .chain(failures.map(LoginError::Failed))
         .chain(wrong.map(LoginError::Wrong))
-        .chain([LoginError::NoPasswordFlow, LoginError::SomebodyElse(me())]);
+        .chain([
+            LoginError::NoPasswordFlow,
+            LoginError::SomebodyElse(me()),
+            LoginError::NotCovered,
+            LoginError::ServiceRefused(refused()),
+        ]);
     assert_snapshot!(shown(
         all.map(|why| (format!("{why:?}"), refusal(&Refusal::Login(why), &old())))
     ));
@@ -393,13 +398,33 @@ fn secret() -> Option<SecretMessage> {
 
 /// Events with the phase and the access that they come with.
 fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
-    use Access::{Lost, None as No, Session, Unknown};
+    use Access::{Lost, Masquerade, None as No, Session, Unknown};
     let given = |side| Event::AccessGiven { side, secret: secret() };
     let both = [Session, Session];
     vec![
         ("asked", Event::ConsentRequested, Phase::AwaitingConsent, [Unknown, Unknown]),
         ("question", Event::ConsentQuestion, Phase::AwaitingConsent, [Unknown, Unknown]),
         ("agreed", Event::ConsentGiven, Phase::AwaitingAccess, [Unknown, Unknown]),
+        (
+            "agreed, one by service",
+            Event::ConsentGiven,
+            Phase::AwaitingAccess,
+            [Masquerade, Unknown],
+        ),
+        ("agreed, both by service", Event::ConsentGiven, Phase::Surveying, [Masquerade; 2]),
+        ("by service", given(Side::Old), Phase::AwaitingAccess, [Masquerade, Unknown]),
+        (
+            "service began",
+            Event::ServiceBegan { side: Side::New },
+            Phase::Surveying,
+            [Session, Masquerade],
+        ),
+        (
+            "service ended",
+            Event::ServiceEnded { side: Side::New },
+            Phase::AwaitingAccess,
+            [Masquerade, Unknown],
+        ),
         ("declined", Event::ConsentDeclined, Phase::Cancelled(Ending::Declined), [Unknown; 2]),
         ("expired", Event::ConsentExpired, Phase::Cancelled(Ending::Expired), [Unknown; 2]),
         ("access old", given(Side::Old), Phase::AwaitingAccess, [Session, Unknown]),
@@ -468,7 +493,16 @@ fn notices_with_less_to_tell() {
     let cancelled = Event::Cancelled { by: Side::Old };
     let mut waiting = migration.clone();
     waiting.phase = Phase::AwaitingAccess;
+    let mut asked = waiting.clone();
+    (asked.old.access, asked.new.access) = (Access::Unknown, Access::Unknown);
     let waiting = Facts { migration: &waiting, ..facts };
+    let asked = Facts { migration: &asked, ..facts };
+    let mut on_one_server = migration.clone();
+    on_one_server.phase = Phase::Surveying;
+    on_one_server.new.user_id = user_id!("@other:old.example").to_owned();
+    on_one_server.old.access = Access::Masquerade;
+    on_one_server.new.access = Access::Masquerade;
+    let on_one_server = Facts { migration: &on_one_server, ..facts };
     assert_snapshot!(shown([
         ("cancelled before anything", notice(&cancelled, &facts)),
         ("cancelled", notice(&cancelled, &Facts { report: Some(&report), ..facts })),
@@ -476,7 +510,8 @@ fn notices_with_less_to_tell() {
             "not redacted",
             notice(&Event::AccessGiven { side: Side::Old, secret: secret() }, &waiting)
         ),
-        ("agreed in the clear", notice(&Event::ConsentGiven, &waiting)),
+        ("agreed in the clear", notice(&Event::ConsentGiven, &asked)),
+        ("agreed on one server", notice(&Event::ConsentGiven, &on_one_server)),
         ("started, nothing known", notice(&Event::Started, &waiting)),
     ]));
 }

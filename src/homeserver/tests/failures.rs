@@ -89,8 +89,7 @@ async fn a_homeserver_that_went_away_is_unreachable() {
     // A new transport, whose connection is not the one that is still open.
     let transport = super::transport(&clock());
     let auth = Auth::Token(Secret::from("syt_token"));
-    let account =
-        Account::new(transport, account.server().clone(), account.user_id().to_owned(), auth);
+    let account = Account::new(transport, account.server().clone(), &alice(), auth);
     drop(fake);
     tokio::task::yield_now().await;
     let failure = account.send(whoami::v3::Request::new()).await.unwrap_err();

@@ -1,5 +1,3 @@
-use tokio_util::sync::CancellationToken;
-
 use super::{
     fake::{error, limited, ok},
     *,
@@ -107,8 +105,8 @@ async fn a_wait_holds_up_no_other_action_and_no_other_account() {
 
     invite(sooty(), &alice).await.unwrap().unwrap();
     let auth = Auth::Token(Secret::from("syt_carol"));
-    let carol = owned_user_id!("@carol:example.org");
-    let carol = Account::new(transport.clone(), alice.server().clone(), carol, auth);
+    let carol = Allowed(owned_user_id!("@carol:example.org"), CancellationToken::new());
+    let carol = Account::new(transport.clone(), alice.server().clone(), &carol, auth);
     join(sooty(), &carol).await.unwrap().unwrap();
     assert!(!joining.is_finished());
     joining.abort();
@@ -337,8 +335,8 @@ async fn a_limit_of_a_room_that_several_join_holds_up_no_other_room() {
     let alice = account(&transport, &fake).await;
     join(arctic(), &alice).await.unwrap().unwrap();
     let auth = Auth::Token(Secret::from("syt_carol"));
-    let carol = owned_user_id!("@carol:example.org");
-    let carol = Account::new(transport.clone(), alice.server().clone(), carol, auth);
+    let carol = Allowed(owned_user_id!("@carol:example.org"), CancellationToken::new());
+    let carol = Account::new(transport.clone(), alice.server().clone(), &carol, auth);
     let waiting = join(arctic(), &carol);
     clock.asleep(1).await;
     join(sooty(), &carol).await.unwrap().unwrap();

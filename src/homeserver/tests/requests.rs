@@ -11,7 +11,7 @@ use ruma::{
 use serde_json::{Value, json};
 
 use super::{
-    fake::{Seen, error, json, ok},
+    fake::{Seen, error, json, limited, ok},
     *,
 };
 
@@ -151,8 +151,50 @@ async fn a_membership_is_read() {
 #[tokio::test]
 async fn logging_out_a_session_that_is_gone_is_no_failure() {
     let fake = Fake::start(|_, _| error(401, "M_UNKNOWN_TOKEN", "Invalid")).await;
-    let account = account(&transport(&clock()), &fake).await;
-    assert_eq!(account.logout().await, Ok(()));
+    let transport = transport(&clock());
+    let server = transport.server_at(fake.url()).await.unwrap();
+    let token = Secret::from("syt_token");
+    assert_eq!(transport.log_out(&server, bob(), &token).await, Ok(()));
+}
+
+#[tokio::test]
+async fn an_application_service_names_the_account_in_each_request_and_an_account_itself_does_not() {
+    let fake = Fake::start(|_, _| ok()).await;
+    let transport = transport(&clock());
+    let own = account(&transport, &fake).await;
+    let auth = Auth::Masquerade(Secret::from("as_token"));
+    let service = Account::new(transport, own.server().clone(), &alice(), auth);
+    own.join(arctic().into(), vec!["a.example".try_into().unwrap()], Nearness::Here).await.unwrap();
+    service
+        .join(arctic().into(), vec!["a.example".try_into().unwrap()], Nearness::Here)
+        .await
+        .unwrap();
+    let seen = fake.seen();
+    assert!(!seen[0].query.contains("user_id"), "{}", seen[0].query);
+    assert_eq!(seen[1].query, format!("{}&user_id=%40alice%3Aexample.org", seen[0].query));
+    assert_eq!(seen[1].headers["authorization"], "Bearer as_token");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_once_the_mandate_has_ended_not_even_what_waits_for_its_turn() {
+    let fake = Fake::start(|_, before| if before == 0 { limited(60_000) } else { ok() }).await;
+    let clock = clock();
+    let transport = transport(&clock);
+    let server = transport.server_at(fake.url()).await.unwrap();
+    let mandate = alice();
+    let auth = Auth::Masquerade(Secret::from("as_token"));
+    // A worker's own token, which nobody cancels here.
+    let account = Account::new(transport, server, &mandate, auth).until(CancellationToken::new());
+    let joining = tokio::spawn({
+        let account = account.clone();
+        async move { account.join(arctic().into(), vec![], Nearness::Here).await.map(drop) }
+    });
+    let wait = clock.asleep(1).await;
+    mandate.ended().cancel();
+    clock.advance(wait);
+    assert_eq!(joining.await.unwrap(), Err(Failure::Stopped));
+    assert_eq!(account.whoami().await.unwrap_err(), Failure::Stopped);
+    assert_eq!(fake.calls().len(), 1);
 }
 
 #[tokio::test]

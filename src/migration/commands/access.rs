@@ -24,7 +24,7 @@ impl Migrations {
     /// [`Refusal::Login`] when the account's homeserver says no.
     pub async fn login(&self, said: &Said, login: Login) -> Result<(), Refusal> {
         let inner = self.inner();
-        let (job, turn, migration, side) = match inner.active(&said.by).await {
+        let (job, turn, _, side) = match inner.active(&said.by).await {
             Err(Refusal::NoMigration) if !self.requests_to(&said.by).is_empty() => {
                 return Err(Refusal::NoConsentYet);
             }
@@ -32,21 +32,15 @@ impl Migrations {
         };
         // Asking the homeserver takes its time, in which others may have their turn.
         drop(turn);
-        let standing = Standing::of(&migration, side).ok_or(Refusal::NoConsentYet)?;
-        let secret = (!matches!(login, Login::None)).then(|| SecretMessage {
+        let standing = job.standing(side).ok_or(Refusal::NoConsentYet)?;
+        let secret = matches!(login, Login::Token(_) | Login::Password(_)).then(|| SecretMessage {
             room_id: said.room_id.clone(),
             event_id: said.event_id.clone(),
         });
-        let session = match login {
-            Login::None => None,
-            Login::Token(token) => Some(inner.sessions.log_in_with_token(&standing, token).await?),
-            Login::Password(password) => {
-                Some(inner.sessions.log_in_with_password(&standing, &password).await?)
-            }
-        };
+        let (access, session) = inner.log_in(&standing, login).await?;
         let turn = job.turn().await;
         let mut migration = job.migration();
-        let Some(standing) = Standing::of(&migration, side) else {
+        let Some(standing) = job.standing(side) else {
             // `cancel` came in between: what was just opened is closed again.
             if let Some(session) = session {
                 inner.sessions.discard(&said.by, session).await;
@@ -61,8 +55,7 @@ impl Migrations {
             Some(session) => inner.sessions.keep(&mut batch, &standing, session)?,
             None => Sessions::drop_from(&mut batch, migration.id, side),
         }
-        migration.party_mut(side).access =
-            if session.is_some() { Access::Session } else { Access::None };
+        migration.party_mut(side).access = access;
         let then = go_on_after_access(&mut migration, side);
         let mut change =
             Change::of(&migration).said(said).tell_both(Event::AccessGiven { side, secret });
@@ -88,14 +81,10 @@ impl Migrations {
         side: Side,
         message: &SecretMessage,
     ) -> Result<(), Refusal> {
-        let migration = self.get(id)?;
-        let standing = Standing::of(&migration, side).ok_or(Refusal::NoMigration)?;
-        let account = match self.inner().sessions.open(&standing).await {
-            Ok(account) => account.ok_or(Refusal::NoMigration)?,
-            Err(OpenError::Store(error)) => return Err(error.into()),
-            Err(OpenError::Discovery(error)) => return Err(LoginError::from(error).into()),
-            Err(OpenError::Failed(failure)) => return Err(LoginError::Failed(failure).into()),
-        };
+        let job = self.inner().job(id).ok_or(Refusal::NoMigration)?;
+        let standing = job.standing(side).ok_or(Refusal::NoMigration)?;
+        let account = self.inner().sessions.open(&standing).await.map_err(Refusal::of)?;
+        let account = account.ok_or(Refusal::NoMigration)?;
         // One and the same for each attempt, so that it is redacted once.
         let transaction = <&TransactionId>::from(message.event_id.as_str());
         account
@@ -133,7 +122,39 @@ impl Migrations {
     }
 }
 
+impl Refusal {
+    fn of(error: OpenError) -> Self {
+        match error {
+            OpenError::Store(error) => error.into(),
+            OpenError::Discovery(error) => LoginError::from(error).into(),
+            OpenError::Failed(failure) => LoginError::Failed(failure).into(),
+            OpenError::NotCovered => LoginError::NotCovered.into(),
+            OpenError::ServiceRefused(failure) => LoginError::ServiceRefused(failure).into(),
+        }
+    }
+}
+
 impl Inner {
+    /// What access a login gives, with the session if there is one.
+    async fn log_in(
+        &self,
+        standing: &Standing,
+        login: Login,
+    ) -> Result<(Access, Option<Session>), Refusal> {
+        let session = match login {
+            Login::None => return Ok((Access::None, None)),
+            Login::Service => {
+                drop(self.sessions.masquerade(standing).await.map_err(Refusal::of)?);
+                return Ok((Access::Masquerade, None));
+            }
+            Login::Token(token) => self.sessions.log_in_with_token(standing, token).await?,
+            Login::Password(password) => {
+                self.sessions.log_in_with_password(standing, &password).await?
+            }
+        };
+        Ok((Access::Session, Some(session)))
+    }
+
     /// Ends the session of one side, if the bot made one, as well as that can be done now.
     async fn end_session(&self, migration: &Migration, side: Side) -> Result<(), StoreError> {
         let user_id = &migration.party(side).user_id;
@@ -150,6 +171,7 @@ impl Inner {
     async fn forget(&self, job: &Arc<Job>, said: &Said) -> Result<Vec<OwnedUserId>, Refusal> {
         job.rest().await;
         let _turn = job.turn().await;
+        job.end_consent();
         let migration = job.migration();
         let mut not_logged_out = Vec::new();
         let mut batch = Batch::new();
@@ -177,14 +199,13 @@ impl Inner {
 }
 
 /// What follows from access being given, and what is told of it besides.
-fn go_on_after_access(migration: &mut Migration, by: Side) -> Option<Event> {
+pub(in crate::migration) fn go_on_after_access(
+    migration: &mut Migration,
+    by: Side,
+) -> Option<Event> {
     let access = [migration.old.access, migration.new.access];
     match migration.phase {
-        Phase::AwaitingAccess
-            if access.contains(&Access::Unknown) || access.contains(&Access::Lost) =>
-        {
-            None
-        }
+        Phase::AwaitingAccess if access.into_iter().any(Access::is_missing) => None,
         _ if access == [Access::None, Access::None] => {
             migration.phase = Phase::AwaitingAccess;
             Some(Event::AccessNeeded)

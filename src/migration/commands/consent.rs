@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use ruma::UserId;
 
-use super::{consent_of, wrong_phase};
+use super::{access::go_on_after_access, consent_of, wrong_phase};
 use crate::migration::{
-    Access, Ending, Event, Migration, Migrations, Options, Party, Phase, Refusal, Said,
+    Access, Ending, Event, Migration, Migrations, Options, Party, Phase, Refusal, Said, Side,
     job::{Job, Turn},
     journal::Change,
 };
@@ -48,8 +48,8 @@ impl Migrations {
         migration.old.consent = Some(consent_of(said, now));
         let change = Change::of(&migration)
             .said(said)
-            .tell(super::Side::Old, Event::ConsentRequested)
-            .tell(super::Side::New, Event::ConsentQuestion);
+            .tell(Side::Old, Event::ConsentRequested)
+            .tell(Side::New, Event::ConsentQuestion);
         let committed = inner.journal.commit(change, now).await?;
         let job = inner.add_job(migration);
         inner.journal.hand_out(committed);
@@ -70,7 +70,12 @@ impl Migrations {
         let now = inner.now();
         migration.new.consent = Some(consent_of(said, now));
         migration.phase = Phase::AwaitingAccess;
-        let change = Change::of(&migration).said(said).tell_both(Event::ConsentGiven);
+        inner.give_masquerade(&mut migration);
+        let then = go_on_after_access(&mut migration, Side::New);
+        let mut change = Change::of(&migration).said(said).tell_both(Event::ConsentGiven);
+        if let Some(event) = then {
+            change = change.tell_both(event);
+        }
         inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())

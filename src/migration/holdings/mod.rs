@@ -30,7 +30,7 @@ pub(crate) use self::{
     transfer::Transfer,
 };
 pub use self::{
-    names::{Holding, HoldingKind},
+    names::Holding,
     plan::{PlannedHolding, Treatment},
 };
 

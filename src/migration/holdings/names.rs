@@ -3,6 +3,8 @@
 use ruma::{OwnedRoomId, push::RuleKind};
 use serde::{Deserialize, Serialize};
 
+use crate::record::HoldingKind;
+
 /// One thing that an account holds besides its rooms, as far as it is copied by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,45 +69,6 @@ impl Holding {
             Self::PredefinedPushRules => "predefined_push_rules".to_owned(),
         }
     }
-}
-
-/// What a person can leave out of a migration, besides rooms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HoldingKind {
-    /// Display name, avatar and other fields of the profile.
-    Profile,
-    /// Display names and avatars of single rooms.
-    RoomProfiles,
-    /// The people whose messages are not shown.
-    IgnoredUsers,
-    /// What notifies and how.
-    PushRules,
-    /// Emote and sticker packs, and recently used emoji.
-    Emotes,
-    /// The order of spaces, marks of unread rooms, and what clients note about single rooms.
-    RoomSettings,
-    /// Settings of clients, and everything that fits nowhere else.
-    Settings,
-    /// Which rooms are direct chats, and with whom.
-    DirectChats,
-    /// Favorites and other tags of rooms.
-    Tags,
-}
-
-impl HoldingKind {
-    /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 9] = [
-        Self::Profile,
-        Self::RoomProfiles,
-        Self::IgnoredUsers,
-        Self::PushRules,
-        Self::Emotes,
-        Self::RoomSettings,
-        Self::Settings,
-        Self::DirectChats,
-        Self::Tags,
-    ];
 }
 
 fn kind_of_type(event_type: &str) -> HoldingKind {

@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     homeserver::Failure,
     migration::{
-        Access, Migration, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
+        Migration, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
         run::Memberships,
         step::{RoomRecord, StepKind},
         survey::{Survey, SurveyedRoom},
@@ -158,7 +158,7 @@ impl Findings<'_> {
                 return Outcome::Failed(failure.clone());
             }
         }
-        let by_hand = self.migration.new.access != Access::Session;
+        let by_hand = !self.migration.new.access.is_given();
         if record.is_in() {
             if self.is_missing(room) { Outcome::Missing } else { Outcome::Joined }
         } else if by_hand && record.is_through(StepKind::Invite) {

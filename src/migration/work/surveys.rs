@@ -12,6 +12,7 @@ use crate::{
     migration::{
         Holding, Inner, Migration, Plan, PlannedHolding, Side,
         holdings::{Copies, Profile, RoomProfile},
+        job::Job,
         plan::{Accounts, knows_no_other_server, make, plan_holdings},
         report::Check,
         run::read_memberships,
@@ -23,11 +24,12 @@ use crate::{
 impl Inner {
     pub(super) async fn make_plan(
         &self,
+        job: &Job,
         migration: &Migration,
         stop: &CancellationToken,
     ) -> Result<Plan, Trouble> {
-        let old = self.open(migration, Side::Old, stop).await?;
-        let new = self.open(migration, Side::New, stop).await?;
+        let old = self.open(job, Side::Old, stop).await?;
+        let new = self.open(job, Side::New, stop).await?;
         let (mut old_survey, mut new_survey) = tokio::try_join!(
             async {
                 match &old {
@@ -128,13 +130,14 @@ impl Inner {
 
     pub(super) async fn check(
         &self,
+        job: &Job,
         migration: &Migration,
         plan: &Plan,
         stop: &CancellationToken,
     ) -> Check {
         let check = async {
-            let old = self.open(migration, Side::Old, stop).await?;
-            let Some(new) = self.open(migration, Side::New, stop).await? else {
+            let old = self.open(job, Side::Old, stop).await?;
+            let Some(new) = self.open(job, Side::New, stop).await? else {
                 let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
                 let memberships = read_memberships(old.as_ref(), None, old_user, new_user)
                     .await
@@ -161,6 +164,9 @@ impl Inner {
         match check.await {
             Ok(check) => check,
             Err(Trouble::Failed(_, failure)) => Check::Nothing(Some(failure)),
+            Err(Trouble::NoService(_)) => {
+                Check::Nothing(Some(Failure::TokenGone { soft_logout: false }))
+            }
             Err(Trouble::Store(error)) => {
                 Check::Nothing(Some(Failure::Unsendable(error.to_string())))
             }

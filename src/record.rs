@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, fmt};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::HoldingKind;
 use crate::{clock::Timestamp, homeserver::Failure};
 
 /// The number of a migration, unique within one store.
@@ -117,8 +116,22 @@ pub enum Access {
     None,
     /// With an access token of the account's own.
     Session,
+    /// As an application service that the account's homeserver lets act as it.
+    Masquerade,
     /// It had a session, which the homeserver no longer accepts; `login` is needed again.
     Lost,
+}
+
+impl Access {
+    /// Whether the bot may act as the account.
+    pub fn is_given(self) -> bool {
+        matches!(self, Self::Session | Self::Masquerade)
+    }
+
+    /// Whether it is for the account to say `login`.
+    pub fn is_missing(self) -> bool {
+        matches!(self, Self::Unknown | Self::Lost)
+    }
 }
 
 /// How far a migration is.
@@ -127,7 +140,7 @@ pub enum Access {
 pub enum Phase {
     /// The old account said `start`; the new account has not answered.
     AwaitingConsent,
-    /// Both consented; at least one has not said `login` yet.
+    /// Both consented; how the bot may act as at least one of them is not known.
     AwaitingAccess,
     /// Both accounts are being read.
     Surveying,
@@ -189,4 +202,43 @@ pub struct Options {
     /// one's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prefer_old: bool,
+}
+
+/// What a person can leave out of a migration, besides rooms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldingKind {
+    /// Display name, avatar and other fields of the profile.
+    Profile,
+    /// Display names and avatars of single rooms.
+    RoomProfiles,
+    /// The people whose messages are not shown.
+    IgnoredUsers,
+    /// What notifies and how.
+    PushRules,
+    /// Emote and sticker packs, and recently used emoji.
+    Emotes,
+    /// The order of spaces, marks of unread rooms, and what clients note about single rooms.
+    RoomSettings,
+    /// Settings of clients, and everything that fits nowhere else.
+    Settings,
+    /// Which rooms are direct chats, and with whom.
+    DirectChats,
+    /// Favorites and other tags of rooms.
+    Tags,
+}
+
+impl HoldingKind {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 9] = [
+        Self::Profile,
+        Self::RoomProfiles,
+        Self::IgnoredUsers,
+        Self::PushRules,
+        Self::Emotes,
+        Self::RoomSettings,
+        Self::Settings,
+        Self::DirectChats,
+        Self::Tags,
+    ];
 }
