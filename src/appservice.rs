@@ -12,7 +12,7 @@ use regex::Regex;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, api::appservice::Registration};
 use url::Url;
 
-use crate::secret::Secret;
+use crate::secret::{ExposeSecret as _, Secret};
 
 mod registration;
 
@@ -30,7 +30,7 @@ pub enum RegistrationError {
     Invalid(String),
     /// A namespace is not a pattern.
     #[error("namespaces.users: {0}")]
-    Namespace(#[from] regex::Error),
+    Namespace(#[from] PatternError),
     /// `sender_localpart` makes no user ID.
     #[error("sender_localpart makes no user ID on {0}")]
     Sender(OwnedServerName),
@@ -40,6 +40,24 @@ pub enum RegistrationError {
     /// A token is empty.
     #[error("{0} is empty")]
     NoToken(&'static str),
+}
+
+/// A regular expression is none, or is too large.
+#[derive(Debug, thiserror::Error)]
+#[error("{pattern} is not a regular expression: {why}")]
+pub struct PatternError {
+    pattern: String,
+    why: String,
+}
+
+fn pattern(pattern: &str) -> Result<Regex, PatternError> {
+    Regex::new(pattern).map_err(|error| {
+        // The lines before the last one draw where it is.
+        let error = error.to_string();
+        let why = error.lines().last().unwrap_or_default();
+        let why = why.trim_start_matches("error: ").to_owned();
+        PatternError { pattern: pattern.to_owned(), why }
+    })
 }
 
 /// One registration, on one homeserver.
@@ -70,7 +88,12 @@ impl Appservice {
             let at = |at: serde_yaml::Location| {
                 format!(": look at line {} column {}", at.line(), at.column())
             };
-            RegistrationError::Invalid(error.location().map(at).unwrap_or_default())
+            let words = error.to_string();
+            match words.strip_prefix("missing field") {
+                // Of all that can be wrong, this alone quotes nothing from the file.
+                Some(field) => RegistrationError::Invalid(format!(": it has no{field}")),
+                None => RegistrationError::Invalid(error.location().map(at).unwrap_or_default()),
+            }
         })?;
         let token = |name, token: String| match token.as_str() {
             "" => Err(RegistrationError::NoToken(name)),
@@ -86,7 +109,10 @@ impl Appservice {
             .namespaces
             .users
             .iter()
-            .map(|namespace| Regex::new(&format!("^(?:{})", namespace.regex)))
+            .map(|namespace| {
+                pattern(&namespace.regex)?;
+                pattern(&format!("^(?:{})", namespace.regex))
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self {
             server: server.to_owned(),
@@ -94,7 +120,7 @@ impl Appservice {
             url,
             as_token: token("as_token", registration.as_token)?,
             hs_token: token("hs_token", registration.hs_token)?,
-            sender: UserId::parse_with_server_name(registration.sender_localpart.as_str(), server)
+            sender: UserId::parse(format!("@{}:{server}", registration.sender_localpart))
                 .map_err(|_| RegistrationError::Sender(server.to_owned()))?,
             users,
             rate_limited: registration.rate_limited.unwrap_or(true),
@@ -161,6 +187,15 @@ impl Appservices {
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Appservice> {
         self.0.values()
+    }
+
+    /// Two whose homeservers could not be told apart by what they show, if there are such.
+    pub fn indistinguishable(&self) -> Option<(&Appservice, &Appservice)> {
+        let mut seen = BTreeMap::new();
+        self.iter().find_map(|appservice| {
+            let before = seen.insert(appservice.hs_token.expose_secret(), appservice)?;
+            Some((before, appservice))
+        })
     }
 
     /// Whether there is none.

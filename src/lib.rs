@@ -7,10 +7,11 @@
 //! | [`bot`] | what people see: sync, commands (one file each), wording, the progress message |
 //! | [`migration`] | the job: survey, plan, run, report |
 //! | [`consent`], [`access`] | who agreed, and how the bot may act as them |
-//! | [`web`] | HTTP: what homeservers send to the application service |
+//! | [`web`] | HTTP: what homeservers send to the application service, health, metrics |
 //! | [`record`] | what is stored of one migration: who takes part, how far it is, what was chosen |
 //! | [`appservice`] | registrations on homeservers: what they cover |
 //! | [`homeserver`] | the client-server API: typed calls as one account, errors sorted, pacing |
+//! | [`measure`] | what is counted, for whoever watches the bot |
 //! | [`store`] | sled: what survives a restart |
 //! | [`config`] | the configuration file and its environment overrides |
 //! | [`clock`], [`secret`], [`logging`] | time, as a parameter; what is never shown; what is logged |
@@ -23,6 +24,7 @@ pub mod config;
 pub mod consent;
 pub mod homeserver;
 pub mod logging;
+pub mod measure;
 pub mod migration;
 pub mod record;
 pub mod secret;

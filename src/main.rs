@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use futures_util::future::join_all;
 use rand::{SeedableRng as _, rngs::StdRng};
 use ruma::OwnedServerName;
 use tern::{
@@ -20,9 +21,10 @@ use tern::{
     config::Config,
     homeserver::{Timeouts, Transport},
     logging,
+    measure::Counted,
     migration::{Migrations, Settings},
     store::Store,
-    web::Listener,
+    web::{Health, Listener, Observation},
 };
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -110,35 +112,42 @@ async fn run(config: &Path) -> anyhow::Result<()> {
         config.appservices.clone(),
         clock.clone(),
     )?;
+    let health = Health::default();
+    let listeners = listen(&config, &store, &migrations, &health).await?;
     let stop = CancellationToken::new();
-    let listener = listen(&config, &store, &migrations).await?;
-    let serve = async {
-        if let Some(listener) = listener {
-            listener.serve(stop.clone()).await;
-        }
-    };
+    let serve = join_all(listeners.into_iter().map(|listener| listener.serve(stop.clone())));
     let chat = async {
-        let parts = bot::Parts { config, store, transport, migrations, clock };
+        let parts = bot::Parts { config, store, transport, migrations, clock, health };
         let ended = bot::run(parts, rng).await;
         stop.cancel();
         ended
     };
-    let (ended, ()) = tokio::join!(chat, serve);
+    let (ended, _) = tokio::join!(chat, serve);
     Ok(ended?)
 }
 
-/// Listens for homeservers, where the bot is an application service of one.
+/// Listens for whom the configuration names: homeservers that the bot is an application service of,
+/// and whoever watches it.
 async fn listen(
     config: &Config,
     store: &Store,
     migrations: &Migrations,
-) -> anyhow::Result<Option<Listener>> {
-    if config.appservices.is_empty() {
-        return Ok(None);
+    health: &Health,
+) -> anyhow::Result<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    if !config.appservices.is_empty() {
+        let (address, appservices) = (config.web.listen, &config.appservices);
+        let audience = Arc::new(migrations.clone());
+        let listener = Listener::for_homeservers(address, appservices, store, audience).await?;
+        listeners.push(listener);
     }
-    let (address, appservices) = (config.web.listen, &config.appservices);
-    let audience = Arc::new(migrations.clone());
-    Ok(Some(Listener::for_homeservers(address, appservices, store, audience).await?))
+    if let Some(address) = config.web.metrics {
+        let migrations = migrations.clone();
+        let observation =
+            Observation::new(health.clone(), Counted::begin()?, move || migrations.phases());
+        listeners.push(Listener::for_admins(address, observation).await?);
+    }
+    Ok(listeners)
 }
 
 /// Whether all is well with the configuration.

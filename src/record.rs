@@ -159,6 +159,34 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// What all phases are counted as.
+    pub const NAMES: [&str; 9] = [
+        "awaiting_consent",
+        "awaiting_access",
+        "surveying",
+        "awaiting_go",
+        "running",
+        "paused",
+        "failed",
+        "finished",
+        "cancelled",
+    ];
+
+    /// What it is counted as: one of [`NAMES`](Self::NAMES).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::AwaitingConsent => "awaiting_consent",
+            Self::AwaitingAccess => "awaiting_access",
+            Self::Surveying => "surveying",
+            Self::AwaitingGo => "awaiting_go",
+            Self::Running => "running",
+            Self::Paused(_) => "paused",
+            Self::Failed(_) => "failed",
+            Self::Finished => "finished",
+            Self::Cancelled(_) => "cancelled",
+        }
+    }
+
     /// Whether nothing more will be done by itself. Both accounts are free for another migration.
     pub fn is_over(&self) -> bool {
         matches!(self, Self::Finished | Self::Cancelled(_))

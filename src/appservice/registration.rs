@@ -1,11 +1,12 @@
 //! Writing a registration, for the homeserver and the bot to share.
 
 use rand::{CryptoRng, Rng as _, distr::Alphanumeric};
-use regex::Regex;
 use ruma::{OwnedServerName, UserId};
 use serde::Serialize;
 use url::Url;
 use zeroize::Zeroizing;
+
+use super::{PatternError, pattern};
 
 /// As long as no guess reaches: 62^64 is more than 2^256.
 const TOKEN_LENGTH: usize = 64;
@@ -35,7 +36,7 @@ pub enum NewRegistrationError {
     Url,
     /// `users` is not a pattern.
     #[error("--users: {0}")]
-    Users(#[from] regex::Error),
+    Users(#[from] PatternError),
     /// `users` is a pattern for user IDs that are not all on the homeserver.
     #[error(
         "--users: it is a pattern for localparts, like \"a.*\", or for user IDs of this \
@@ -153,7 +154,7 @@ impl NewRegistration {
                     .ok_or_else(|| NewRegistrationError::Elsewhere(format!("@a.*{escaped}")))?
             }
         };
-        Regex::new(localparts)?;
+        pattern(localparts)?;
         Ok(localparts.to_owned())
     }
 }

@@ -45,6 +45,7 @@ use crate::{
     homeserver::Transport,
     migration::Migrations,
     store::{Store, StoreError},
+    web::Health,
 };
 
 /// What the bot is run with.
@@ -60,6 +61,8 @@ pub struct Parts {
     pub migrations: Migrations,
     /// The time.
     pub clock: SharedClock,
+    /// Where it is told whether it answers people.
+    pub health: Health,
 }
 
 /// Logs in, and serves until the process is told to stop (SIGTERM or SIGINT). Logs `tern is ready`
@@ -69,10 +72,10 @@ pub struct Parts {
 ///
 /// When the bot cannot log in, or its store fails.
 pub async fn run(parts: Parts, mut rng: impl Rng) -> Result<(), BotError> {
-    let Parts { config, store, transport, migrations, clock } = parts;
+    let Parts { config, store, transport, migrations, clock, health } = parts;
     let records = Records::new(store.clone());
     records.drop_prompts_of_forgotten(|id| migrations.get(id).is_ok()).await?;
-    let shared = Shared { config: Arc::new(config), migrations, records, clock };
+    let shared = Shared { config: Arc::new(config), migrations, records, clock, health };
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let entrance = Entrance {
@@ -132,10 +135,12 @@ async fn serve_for_good(
 async fn serve(bot: Arc<Bot>, stop: &CancellationToken) -> End {
     let mut sync = Sync::new(bot.clone());
     let mut deliverer = Deliverer::new(bot.clone());
+    let health = bot.shared.health.clone();
     let end = tokio::select! {
         end = attend(bot, &mut sync, &mut deliverer) => end,
         () = stop.cancelled() => End::Stopped,
     };
+    health.set_away();
     // matrix-sdk's store closes with the last that holds it, and must not do so in their midst.
     sync.stop().await;
     deliverer.stop().await;
@@ -152,6 +157,7 @@ async fn attend(bot: Arc<Bot>, sync: &mut Sync, deliverer: &mut Deliverer) -> En
     };
     bot.shared.migrations.resume_all();
     tracing::info!("tern is ready");
+    bot.shared.health.set_ready();
     tokio::select! {
         end = sync.go_on() => end,
         // Another reader of notices means another bot in this process.

@@ -10,6 +10,7 @@ use crate::{
     clock::{SharedClock, Timestamp},
     config::Config,
     migration::Migrations,
+    web::Health,
 };
 
 /// What every part of the bot has: nothing in it talks to a homeserver as the bot.
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     pub(super) migrations: Migrations,
     pub(super) records: Records,
     pub(super) clock: SharedClock,
+    pub(super) health: Health,
 }
 
 impl Shared {

@@ -92,6 +92,19 @@ pub enum ConfigError {
         source: RegistrationError,
     },
 
+    /// Two homeservers would send the same token.
+    #[error(
+        "{path}: appservices: the registrations on {} and {} have the same hs_token; \
+         write one of them anew with `tern registration`",
+        .servers[0], .servers[1]
+    )]
+    SameToken {
+        /// The configuration file.
+        path: PathBuf,
+        /// The two homeservers.
+        servers: [OwnedServerName; 2],
+    },
+
     /// The bot cannot be the own user of that application service.
     #[error("{path}: bot.appservice: {server}: {what}")]
     OwnUser {

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Access, Bot, Config, ConfigError, Consent, Entrance, Moderation, Plan, Storage, Web,
-    values::{BaseUrl, FullUserId, LogFilter, Prefix, Span, Text, UserGlob, secret},
+    values::{Address, BaseUrl, FullUserId, LogFilter, Prefix, Span, Text, UserGlob, secret},
 };
 use crate::{
     appservice::{Appservice, Appservices},
@@ -54,7 +54,7 @@ struct BotKeys {
     #[serde(deserialize_with = "secret")]
     password: Option<Secret>,
     password_file: Option<PathBuf>,
-    appservice: Option<OwnedServerName>,
+    appservice: Option<Text<OwnedServerName>>,
     display_name: Option<String>,
     prefix: Option<Text<Prefix>>,
 }
@@ -88,8 +88,8 @@ struct AppserviceKeys {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "keys with values")]
 struct WebKeys {
-    listen: Option<Text<SocketAddr>>,
-    metrics: Option<Text<SocketAddr>>,
+    listen: Option<Text<Address>>,
+    metrics: Option<Text<Address>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -131,6 +131,10 @@ impl File {
             .into_iter()
             .map(|(server, keys)| keys.complete(path, &server))
             .collect::<Result<Appservices, _>>()?;
+        if let Some((one, other)) = appservices.indistinguishable() {
+            let servers = [one.server().to_owned(), other.server().to_owned()];
+            return Err(ConfigError::SameToken { path: path.to_owned(), servers });
+        }
         let (bot, base_url) = bot.complete(path, &appservices)?;
         let server = bot.user_id.server_name().to_owned();
         let access = self.access.unwrap_or_default();
@@ -196,7 +200,7 @@ impl BotKeys {
         let entrance = match (self.password, self.password_file, self.appservice) {
             (Some(password), None, None) => Entrance::Password(password),
             (None, Some(file), None) => Entrance::Password(read_password(path, file)?),
-            (None, None, Some(server)) => own_user(path, &user_id, server, appservices)?,
+            (None, None, Some(Text(server))) => own_user(path, &user_id, server, appservices)?,
             (None, None, None) => {
                 let why = "the bot needs it, or bot.password_file or bot.appservice, to log in";
                 return Err(missing("bot.password", why));
@@ -251,8 +255,8 @@ impl AppserviceKeys {
 impl WebKeys {
     fn complete(self) -> Web {
         Web {
-            listen: self.listen.map_or(DEFAULT_LISTEN, |Text(listen)| listen),
-            metrics: self.metrics.map(|Text(metrics)| metrics),
+            listen: self.listen.map_or(DEFAULT_LISTEN, |Text(Address(listen))| listen),
+            metrics: self.metrics.map(|Text(Address(metrics))| metrics),
         }
     }
 }

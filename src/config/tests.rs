@@ -46,6 +46,11 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(config.storage.key_file, Path::new("data/key"));
     assert_eq!(config.consent.expires, Duration::from_secs(86_400));
     assert_eq!(config.plan.quiet_after, Duration::from_secs(365 * 86_400));
+    assert!(config.appservices.is_empty());
+    assert_eq!(config.web.listen.to_string(), "127.0.0.1:29340");
+    assert_eq!(config.web.metrics, None);
+    assert_eq!(config.moderation.remind_after, Duration::from_secs(3 * 86_400));
+    assert_eq!(config.moderation.expire_after, Duration::from_secs(14 * 86_400));
     assert_eq!(config.log.as_str(), "info");
 }
 
@@ -64,11 +69,20 @@ access:
   admins: ["@admin:example.org"]
 homeservers:
   other.org: http://127.0.0.1:8008
+appservices:
+  example.org:
+    registration: registration.example.yaml
 storage:
   path: state
   key_file: keys/tern
+web:
+  listen: "[::1]:8080"
+  metrics: 127.0.0.1:9090
 consent:
   expires: 3d
+moderation:
+  remind_after: 1d
+  expire_after: 2days
 plan:
   quiet_after: 90d
 log: warn,tern=trace
@@ -89,6 +103,12 @@ log: warn,tern=trace
     assert_eq!(config.storage.key_file, Path::new("keys/tern"));
     assert_eq!(config.consent.expires, Duration::from_secs(3 * 86_400));
     assert_eq!(config.plan.quiet_after, Duration::from_secs(90 * 86_400));
+    let registration = config.appservices.on(server_name!("example.org")).unwrap();
+    assert_eq!(registration.id(), "tern");
+    assert_eq!(config.web.listen.to_string(), "[::1]:8080");
+    assert_eq!(config.web.metrics.unwrap().to_string(), "127.0.0.1:9090");
+    assert_eq!(config.moderation.remind_after, Duration::from_secs(86_400));
+    assert_eq!(config.moderation.expire_after, Duration::from_secs(2 * 86_400));
     assert_eq!(config.log.as_str(), "warn,tern=trace");
 }
 
@@ -103,23 +123,30 @@ fn the_example_loads() {
     assert_eq!(password(&config), "hunter2");
 }
 
+/// The example with every key put in, but for those that begin with one of `besides`.
+fn whole_example(besides: &[&str]) -> String {
+    let example = include_str!("../../config.example.yaml");
+    let uncommented = example.lines().map(|line| match line.find("# ") {
+        Some(at) if line[at + 2..].split_once(':').is_some_and(|(key, _)| is_key(key)) => {
+            format!("{}{}", &line[..at], &line[at + 2..])
+        }
+        _ => line.to_owned(),
+    });
+    let all: Vec<_> = uncommented
+        .filter(|line| !besides.iter().any(|key| line.trim_start().starts_with(key)))
+        .collect();
+    all.join("\n").replace("registration.yaml", "registration.example.yaml")
+}
+
 #[test]
 fn the_example_with_every_key_put_in_loads() {
-    let example = include_str!("../../config.example.yaml");
-    let all: Vec<_> = example
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("password_file"))
-        .map(|line| match line.find("# ") {
-            Some(at) if line[at + 2..].split_once(':').is_some_and(|(key, _)| is_key(key)) => {
-                format!("{}{}", &line[..at], &line[at + 2..])
-            }
-            _ => line.to_owned(),
-        })
-        .collect();
-    let config = parse(&all.join("\n")).unwrap();
+    let config = parse(&whole_example(&["password_file:", "appservice:"])).unwrap();
     assert_eq!(password(&config), "in quotes");
     assert_eq!(config.homeservers.len(), 1);
     assert_eq!(config.access.admins.len(), 1);
+    assert!(config.web.metrics.is_some());
+    let config = parse(&whole_example(&["password_file:", "password:"])).unwrap();
+    assert!(matches!(config.bot.entrance, Entrance::Appservice(on) if on == "example.org"));
 }
 
 fn is_key(text: &str) -> bool {
@@ -146,6 +173,17 @@ fn a_wrong_value_is_named_with_its_key_and_line() {
     insta::assert_snapshot!(with("  prefix: \"two words\"\n"), @r#"config.yaml: bot.prefix: a prefix is one word, like "!migrate" at line 4 column 11"#);
     insta::assert_snapshot!(with("log: loud\n"), @r#"config.yaml: log: "loud" is not a log level; a log filter looks like "info" or "warn,tern=debug" at line 4 column 6"#);
     insta::assert_snapshot!(with("log: tern=loud\n"), @r#"config.yaml: log: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5; a log filter looks like "info" or "warn,tern=debug" at line 4 column 6"#);
+    insta::assert_snapshot!(with("appservices:\n  \"no server\": {}\n"), @"config.yaml: appservices: server name is not a valid IP address or domain name at line 5 column 3");
+    insta::assert_snapshot!(with("appservices:\n  example.org: registration.yaml\n"), @r#"config.yaml: appservices.example.org: invalid type: string "registration.yaml", expected keys with values at line 5 column 16"#);
+    insta::assert_snapshot!(with("appservices:\n  example.org:\n    registration: [1]\n"), @"config.yaml: appservices.example.org.registration: invalid type: sequence, expected path string at line 6 column 19");
+    insta::assert_snapshot!(with("appservices:\n  example.org:\n    file: a\n"), @"config.yaml: appservices.example.org: unknown field `file`, expected `registration` at line 6 column 5");
+    insta::assert_snapshot!(with("  appservice: \"no server\"\n"), @"config.yaml: bot.appservice: server name is not a valid IP address or domain name at line 4 column 15");
+    insta::assert_snapshot!(with("web:\n  listen: 29340\n"), @r#"config.yaml: web.listen: an address looks like "127.0.0.1:29340" at line 5 column 11"#);
+    insta::assert_snapshot!(with("web:\n  listen: localhost:29340\n"), @r#"config.yaml: web.listen: an address looks like "127.0.0.1:29340" at line 5 column 11"#);
+    insta::assert_snapshot!(with("web:\n  metrics: all\n"), @r#"config.yaml: web.metrics: an address looks like "127.0.0.1:29340" at line 5 column 12"#);
+    insta::assert_snapshot!(with("web:\n  port: 1\n"), @"config.yaml: web: unknown field `port`, expected `listen` or `metrics` at line 5 column 3");
+    insta::assert_snapshot!(with("moderation:\n  remind_after: never\n"), @r#"config.yaml: moderation.remind_after: a duration looks like "24h" or "3d" at line 5 column 17"#);
+    insta::assert_snapshot!(with("moderation:\n  expire_after: 0s\n"), @r#"config.yaml: moderation.expire_after: a duration looks like "24h" or "3d" at line 5 column 17"#);
     insta::assert_snapshot!(error("bot:\n  user_id: tern\n"), @r#"config.yaml: bot.user_id: leading sigil is incorrect or missing; a user ID looks like "@tern:example.org" at line 2 column 12"#);
     insta::assert_snapshot!(error("bot: [\n"), @"config.yaml: bot: invalid type: sequence, expected keys with values at line 1 column 6");
 }
@@ -156,6 +194,60 @@ fn what_is_missing_is_named() {
     insta::assert_snapshot!(error("# nothing\n"), @"config.yaml: bot.user_id is missing: it is the account that the bot logs in to");
     insta::assert_snapshot!(error("bot:\n  user_id: \"@tern:example.org\"\n"), @"config.yaml: bot.password is missing: the bot needs it, or bot.password_file or bot.appservice, to log in");
     insta::assert_snapshot!(error(&format!("{LEAST}  password_file: secret\n")), @"config.yaml: bot.password and bot.password_file are both given; give one of them");
+}
+
+fn with_registration(own_user: &str, registration: &Path) -> String {
+    format!(
+        "bot:\n  user_id: \"{own_user}\"\n  appservice: example.org\nappservices:\n  \
+         example.org:\n    registration: {registration:?}\n"
+    )
+}
+
+#[test]
+fn a_registration_that_cannot_be_used_is_named_with_its_key_and_file() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("tern.yaml");
+    let cause_with = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let error = parse(&with_registration("@tern:example.org", &file)).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        let error = error.to_string().replace(dir.path().to_str().unwrap(), "DIR");
+        assert_eq!(error, "config.yaml: appservices.example.org.registration: DIR/tern.yaml");
+        cause
+    };
+    let good = include_str!("../../registration.example.yaml");
+    insta::assert_snapshot!(cause_with(""), @"it is not a registration: it has no `id`");
+    insta::assert_snapshot!(cause_with(&good.replace("id: tern", "id: [tern]")), @"it is not a registration: look at line 13 column 5");
+    insta::assert_snapshot!(cause_with(&good.replace("as_token:", "token:")), @"it is not a registration: it has no `as_token` at line 13 column 1");
+    insta::assert_snapshot!(cause_with(&good.replace("hs_token: replace-this-by-64-other-random-characters", "hs_token: ''")), @"hs_token is empty");
+    insta::assert_snapshot!(cause_with(&good.replace("url: http://tern:29340", "url: tern")), @r#"url is not one, like "http://localhost:29340""#);
+    insta::assert_snapshot!(cause_with(&good.replace("^@.*", "^@(.*")), @r#"namespaces.users: ^@(.*:example\.org$ is not a regular expression: unclosed group"#);
+    insta::assert_snapshot!(cause_with(&good.replace("sender_localpart: tern", "sender_localpart: '@tern:example.org'")), @"sender_localpart makes no user ID on example.org");
+    fs::remove_file(&file).unwrap();
+    let missing = parse(&with_registration("@tern:example.org", &file)).unwrap_err();
+    let cause = std::error::Error::source(&missing).unwrap().to_string();
+    assert!(cause.starts_with("it cannot be read: "), "{cause}");
+    insta::assert_snapshot!(error(&format!("{LEAST}appservices:\n  example.org: {{}}\n")), @"config.yaml: appservices.….registration is missing: it is the file that the homeserver has, too");
+}
+
+#[test]
+fn a_bot_that_cannot_be_the_own_user_of_a_registration_is_told_why() {
+    let example = Path::new("registration.example.yaml");
+    insta::assert_snapshot!(error(&with_registration("@other:example.org", example)), @"config.yaml: bot.appservice: example.org: the registration's own user is @tern:example.org, not bot.user_id");
+    insta::assert_snapshot!(error(&with_registration("@tern:other.org", example)), @"config.yaml: bot.appservice: example.org: the registration's own user is @tern:example.org, not bot.user_id");
+    insta::assert_snapshot!(error(&with_registration("@tern:example.org", example).replace("appservice: example.org", "appservice: other.org")), @"config.yaml: bot.appservice: other.org: appservices has no other.org");
+    let both = with_registration("@tern:example.org", example)
+        .replace("  appservice:", "  password: hunter2\n  appservice:");
+    insta::assert_snapshot!(error(&both), @"config.yaml: bot.password and bot.appservice are both given; give one of them");
+    let both = both.replace("password: hunter2", "password_file: secret");
+    insta::assert_snapshot!(error(&both), @"config.yaml: bot.password_file and bot.appservice are both given; give one of them");
+}
+
+#[test]
+fn two_homeservers_that_cannot_be_told_apart_are_named() {
+    let two = "appservices:\n  one.org:\n    registration: registration.example.yaml\n  \
+               two.org:\n    registration: registration.example.yaml\n";
+    insta::assert_snapshot!(error(&format!("{LEAST}{two}")), @"config.yaml: appservices: the registrations on one.org and two.org have the same hs_token; write one of them anew with `tern registration`");
 }
 
 #[test]

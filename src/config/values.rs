@@ -1,6 +1,6 @@
 //! Values that are more than a string.
 
-use std::{fmt, marker::PhantomData, str::FromStr, time::Duration};
+use std::{fmt, marker::PhantomData, net::SocketAddr, str::FromStr, time::Duration};
 
 use ruma::{OwnedUserId, UserId};
 use serde::{Deserialize, Deserializer, de};
@@ -216,4 +216,16 @@ impl de::Visitor<'_> for SecretVisitor {
 
 fn unquoted<E: de::Error>() -> E {
     E::custom("a secret that is a number or a word of YAML must be written in quotes")
+}
+
+/// Where to listen. Not the name of a host: it could stand for several addresses.
+#[derive(Debug)]
+pub(super) struct Address(pub(super) SocketAddr);
+
+impl FromStr for Address {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| "an address looks like \"127.0.0.1:29340\"")
+    }
 }

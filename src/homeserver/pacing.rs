@@ -32,6 +32,7 @@ use self::{
 use super::{Failure, transport::Allowance};
 use crate::{
     clock::SharedClock,
+    measure,
     store::{Store, StoreError},
 };
 
@@ -100,6 +101,23 @@ impl Action {
             // Each may be ten megabytes in memory.
             Self::Media => 2,
             _ => 8,
+        }
+    }
+
+    /// What it is counted as.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Sync => "sync",
+            Self::LocalJoin => "local_join",
+            Self::RemoteJoin => "remote_join",
+            Self::Invite => "invite",
+            Self::State => "state",
+            Self::AccountData => "account_data",
+            Self::Profile => "profile",
+            Self::Media => "media",
+            Self::Redact => "redact",
+            Self::Logout => "logout",
         }
     }
 
@@ -273,6 +291,10 @@ impl Pacing {
         let mut retries = self.retries();
         loop {
             ticket.turn(self, errand.patient, stop).await?;
+            let limited_for = std::mem::take(&mut ticket.limited_for);
+            if !limited_for.is_zero() {
+                measure::wait(action.name(), limited_for);
+            }
             let sent = self.clock.now();
             let result = attempt().await;
             let now = self.clock.now();

@@ -18,7 +18,10 @@ use ruma::{
 use url::Url;
 
 use super::{AccountRequest, Failure, Pacing, Server, failure::readable};
-use crate::clock::SharedClock;
+use crate::{
+    clock::SharedClock,
+    measure::{self, Hosts},
+};
 
 /// How long a homeserver that was found is not looked for again.
 const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -87,6 +90,8 @@ struct Inner {
     way: Way,
     clock: SharedClock,
     configured: BTreeMap<OwnedServerName, Url>,
+    /// What hosts are counted as.
+    hosts: Hosts,
     remembered: Mutex<HashMap<OwnedServerName, (Server, Timestamp)>>,
     pacing: Pacing,
 }
@@ -159,6 +164,7 @@ impl Transport {
             way,
             pacing: Pacing::new(clock.clone(), rng),
             clock,
+            hosts: Hosts::new(configured.values().map(host)),
             configured,
             remembered: Mutex::default(),
         }))
@@ -241,10 +247,10 @@ impl Transport {
         let method = request.method().clone();
         // Without the query, which is long for a sync and says nothing.
         let (host, path) = (host(request.url()), request.url().path().to_owned());
-        let answer = client
-            .execute(request)
-            .await
-            .map_err(|error| Failure::from_transport(&host, &error))?;
+        let answer = client.execute(request).await;
+        let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
+        measure::request(self.0.hosts.label(&host), status);
+        let answer = answer.map_err(|error| Failure::from_transport(&host, &error))?;
         tracing::debug!(%method, host, path, status = answer.status().as_u16(), "answered");
         read_body(answer, allowance.answer, &host).await
     }

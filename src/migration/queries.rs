@@ -1,12 +1,13 @@
 //! What can be asked about migrations.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ruma::{EventId, UserId};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Refusal, Report, Side, Wait,
+    Job, Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Refusal, Report, Side,
+    Wait,
     estimate::{self, Work},
     report::{Check, Findings},
     step::RoomRecord,
@@ -94,6 +95,15 @@ impl Migrations {
                 migration.new.user_id == new && migration.phase == Phase::AwaitingConsent
             })
             .collect()
+    }
+
+    /// How many migrations are in each phase.
+    pub fn phases(&self) -> Vec<(&'static str, u32)> {
+        let phases = Phase::NAMES.map(|name| {
+            let in_it = |job: &&Arc<Job>| job.look(|migration| migration.phase.name() == name);
+            (name, self.0.all_jobs().iter().filter(in_it).count())
+        });
+        phases.map(|(name, number)| (name, number.try_into().unwrap_or(u32::MAX))).into()
     }
 
     /// The plan as last made, with `skip` and `include` applied.

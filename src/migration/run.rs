@@ -30,6 +30,7 @@ use super::{
 use crate::{
     clock::SharedClock,
     homeserver::{Account, Failure},
+    measure,
     store::StoreError,
 };
 
@@ -226,6 +227,7 @@ impl Run<'_> {
         };
         let result = Self::result_of(result)?;
         tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
+        measure::step(kind.name(), result.name());
         record.steps.insert(kind, result);
         self.journal.record_room(self.id, id.as_str(), record).await.map_err(RunEnd::Broken)?;
         self.progressed.send_modify(|count| *count += 1);

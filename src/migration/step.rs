@@ -76,6 +76,18 @@ pub(crate) enum StepKind {
     Tags,
 }
 
+impl StepKind {
+    /// What it is counted as.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Invite => "invite",
+            Self::Join => "join",
+            Self::PowerLevel => "power_level",
+            Self::Tags => "tags",
+        }
+    }
+}
+
 /// One idempotent change in one room.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {

@@ -74,9 +74,8 @@ fn every_kind_of_access_is_stored_in_this_form() {
     );
 }
 
-#[test]
-fn every_phase_is_stored_in_this_form() {
-    insta::assert_json_snapshot!([
+fn phases() -> Vec<Phase> {
+    vec![
         Phase::AwaitingConsent,
         Phase::AwaitingAccess,
         Phase::Surveying,
@@ -88,7 +87,22 @@ fn every_phase_is_stored_in_this_form() {
         Phase::Cancelled(Ending::Declined),
         Phase::Cancelled(Ending::Expired),
         Phase::Cancelled(Ending::CancelledBy(Side::New)),
-    ]);
+    ]
+}
+
+#[test]
+fn every_phase_is_stored_in_this_form() {
+    insta::assert_json_snapshot!(phases());
+}
+
+#[test]
+fn every_phase_is_counted() {
+    let mut uncounted = Phase::NAMES.to_vec();
+    for phase in phases() {
+        assert!(Phase::NAMES.contains(&phase.name()), "{phase:?}");
+        uncounted.retain(|name| *name != phase.name());
+    }
+    assert_eq!(uncounted, [""; 0]);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod credentials;
 mod error;
+mod observation;
 mod pushed;
 mod transactions;
 
@@ -24,8 +25,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use self::pushed::{Audience, Envelope, Nobody, Pushed};
 use self::{credentials::Homeserver, error::Refusal};
+pub use self::{
+    observation::{Health, Observation},
+    pushed::{Audience, Envelope, Nobody, Pushed},
+};
 use crate::{appservice::Appservices, store::Store};
 
 /// How long one request may take, from its first byte to the last of its answer.
@@ -65,6 +69,19 @@ impl Listener {
     ) -> Result<Self, ListenError> {
         let router = homeservers(appservices, store, audience);
         Ok(Self { listener: bind("web.listen", address).await?, router })
+    }
+
+    /// Listens for `/health` and `/metrics`.
+    ///
+    /// # Errors
+    ///
+    /// When the address, that of `web.metrics`, cannot be listened on.
+    pub async fn for_admins(
+        address: SocketAddr,
+        observation: Observation,
+    ) -> Result<Self, ListenError> {
+        let router = observation.router().layer(middleware::from_fn(in_time));
+        Ok(Self { listener: bind("web.metrics", address).await?, router })
     }
 
     /// Answers until `stop`, and then finishes what it is at.

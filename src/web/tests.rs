@@ -330,3 +330,31 @@ async fn it_stops_when_it_is_told_to() {
     };
     tokio::time::timeout(LONGEST_END, gone).await.unwrap();
 }
+
+#[tokio::test]
+async fn health_tells_whether_the_bot_answers_and_metrics_how_much_is_done() {
+    let health = Health::default();
+    let counted = crate::measure::Counted::begin().unwrap();
+    let migrations = || vec![("running", 2), ("finished", 0)];
+    let observation = Observation::new(health.clone(), counted, migrations);
+    let address = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+    let listener = Listener::for_admins(address, observation).await.unwrap();
+    let url = format!("http://{}", listener.listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    tokio::spawn(listener.serve(stop.clone()));
+    let get = async |path| reqwest::get(format!("{url}{path}")).await.unwrap();
+
+    assert_eq!(get("/health").await.status(), 503);
+    health.set_ready();
+    assert_eq!(get("/health").await.status(), 200);
+    health.set_away();
+    assert_eq!(get("/health").await.status(), 503);
+    let metrics = get("/metrics").await;
+    assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let metrics = metrics.text().await.unwrap();
+    for line in ["tern_migrations{phase=\"running\"} 2", "tern_migrations{phase=\"finished\"} 0"] {
+        assert!(metrics.lines().any(|other| other == line), "{metrics}");
+    }
+    assert_eq!(get("/_matrix/app/v1/transactions/1").await.status(), 404);
+    stop.cancel();
+}

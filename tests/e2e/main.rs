@@ -12,6 +12,7 @@ mod interrupted;
 mod kill;
 mod limits;
 mod manner;
+mod metrics;
 mod other_clients;
 mod pushed;
 mod registration;

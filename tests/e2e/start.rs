@@ -61,6 +61,26 @@ fn a_data_directory_that_cannot_be_written_is_named() {
 }
 
 #[test]
+fn an_address_that_cannot_be_listened_on_is_named_with_its_key() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = config("http://127.0.0.1:9", "@tern:localhost:9", "secret", folder.path());
+    let said = fails(folder.path(), &format!("{config}web:\n  metrics: {address}\n"));
+    assert!(said.contains(&format!("web.metrics: cannot listen on {address}")), "{said}");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("registration.example.yaml");
+    let said = fails(
+        folder.path(),
+        &format!(
+            "{config}web:\n  listen: {address}\nappservices:\n  example.org:\n    \
+             registration: {}\n",
+            example.display()
+        ),
+    );
+    assert!(said.contains(&format!("web.listen: cannot listen on {address}")), "{said}");
+}
+
+#[test]
 fn a_homeserver_that_answers_garbage_is_named() {
     // A fake: no real homeserver answers like this.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

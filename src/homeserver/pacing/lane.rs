@@ -1,6 +1,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
@@ -107,6 +108,8 @@ pub(super) struct Ticket {
     pub(super) lane: Arc<Lane>,
     /// The budget of the room that it is about.
     pub(super) room: Option<Key>,
+    /// How long limits held it back, at the head of the line.
+    pub(super) limited_for: Duration,
     number: u64,
     place: Place,
 }
@@ -128,7 +131,7 @@ impl Ticket {
             state.waiting.insert(number);
             number
         };
-        Self { lane, room, number, place: Place::Waiting }
+        Self { lane, room, limited_for: Duration::ZERO, number, place: Place::Waiting }
     }
 
     /// Waits for this request's turn. Who is not `patient` does not wait for tokens.
@@ -153,13 +156,16 @@ impl Ticket {
                 Turn::At(until) | Turn::Aside(until) if !patient => {
                     return Err(Failure::Limited { retry_after: Some(between(now, until)) });
                 }
-                Turn::At(until) => tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = changed => {}
-                    () = pacing.clock.sleep(between(now, until)) => {
-                        pacing.budgets().end_wait(&lane.draws, until, pacing.clock.now());
+                Turn::At(until) => {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = changed => {}
+                        () = pacing.clock.sleep(between(now, until)) => {
+                            pacing.budgets().end_wait(&lane.draws, until, pacing.clock.now());
+                        }
                     }
-                },
+                    self.limited_for += between(now, pacing.clock.now());
+                }
                 Turn::Aside(until) => self.set_aside(until, &pacing.clock, stop).await?,
                 Turn::Later => tokio::select! {
                     () = stop.cancelled() => {}

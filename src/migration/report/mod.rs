@@ -184,3 +184,17 @@ pub enum StepResult {
     /// It was done, but the check found it otherwise: somebody changed it since.
     Undone,
 }
+
+impl StepResult {
+    /// What it is counted as.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::AlreadySo => "already_so",
+            Self::Failed(_) => "failed",
+            Self::NoAccess => "no_access",
+            Self::NotTried => "not_tried",
+            Self::Undone => "undone",
+        }
+    }
+}

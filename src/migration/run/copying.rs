@@ -7,9 +7,12 @@ use ruma::OwnedRoomId;
 use tokio_util::sync::CancellationToken;
 
 use super::{Run, RunEnd};
-use crate::migration::{
-    Holding, HoldingKind, PlannedHolding, PlannedRoom, Route, StepResult,
-    holdings::{Copies, Transfer},
+use crate::{
+    measure,
+    migration::{
+        Holding, HoldingKind, PlannedHolding, PlannedRoom, Route, StepResult,
+        holdings::{Copies, Transfer},
+    },
 };
 
 /// How long rooms wait for the profile: everybody in a room sees it when the new account gets its
@@ -150,6 +153,7 @@ impl<'a> Copying<'a> {
         };
         tracing::debug!(migration = %run.id, ?holding, ?result, "copied");
         if result != StepResult::NotTried {
+            measure::step("holding", result.name());
             run.journal.record_holding(run.id, &key, &result).await.map_err(RunEnd::Broken)?;
             run.progressed.send_modify(|count| *count += 1);
         }
