@@ -70,6 +70,8 @@ pub struct Appservice {
     hs_token: Secret,
     sender: OwnedUserId,
     users: Vec<Regex>,
+    /// As they are written.
+    namespace: Vec<String>,
     rate_limited: bool,
 }
 
@@ -123,6 +125,7 @@ impl Appservice {
             sender: UserId::parse(format!("@{}:{server}", registration.sender_localpart))
                 .map_err(|_| RegistrationError::Sender(server.to_owned()))?,
             users,
+            namespace: registration.namespaces.users.into_iter().map(|users| users.regex).collect(),
             rate_limited: registration.rate_limited.unwrap_or(true),
         })
     }
@@ -155,6 +158,24 @@ impl Appservice {
     /// The application service's own user.
     pub fn sender(&self) -> &UserId {
         &self.sender
+    }
+
+    /// The patterns of the accounts that it covers, as they are written.
+    pub fn namespace(&self) -> &[String] {
+        &self.namespace
+    }
+
+    /// Whether none of its patterns is about its homeserver, as far as can be seen: none names it,
+    /// and none matches what user IDs of this homeserver are like.
+    pub fn is_for_elsewhere(&self) -> bool {
+        let server = self.server.as_str();
+        let names_it = |pattern: &String| pattern.replace('\\', "").contains(server);
+        let localparts = ["a", "user", "user1", "user_1", "first.last"];
+        let covers = |localpart| {
+            let user = format!("@{localpart}:{server}");
+            self.users.iter().any(|users| users.is_match(&user))
+        };
+        !self.namespace.iter().any(names_it) && !localparts.into_iter().any(covers)
     }
 
     /// Whether the homeserver limits the application service as it limits everybody.
@@ -248,6 +269,20 @@ namespaces:
         let text = REGISTRATION.replace("@a.*:example\\.org", "alice");
         let registration = Appservice::parse(server_name!("example.org"), &text).unwrap();
         assert!(!registration.covers(user_id!("@alice:example.org")));
+    }
+
+    #[test]
+    fn a_namespace_for_another_server_is_seen() {
+        let is_for_elsewhere = |pattern: &str| {
+            let text = REGISTRATION.replace("@a.*:example\\.org", pattern);
+            Appservice::parse(server_name!("example.org"), &text).unwrap().is_for_elsewhere()
+        };
+        for pattern in ["@.*", "@.*:example.org", r"^@_irc_.*:example\.org$", "@u", "@[a-z]+:.*"] {
+            assert!(!is_for_elsewhere(pattern), "{pattern}");
+        }
+        for pattern in ["@.*:example.com", r"^@.*:matrix\.example\.com$", "alice"] {
+            assert!(is_for_elsewhere(pattern), "{pattern}");
+        }
     }
 
     #[test]

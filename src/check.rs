@@ -9,9 +9,13 @@ use std::{
 
 use ruma::ServerName;
 use tern::{
-    config::{Config, Storage},
+    config::{Config, Entrance, Storage},
     homeserver::{LoginFlow, Server, Transport},
+    web::Listener,
 };
+use tokio_util::sync::CancellationToken;
+
+mod registrations;
 
 /// Writes one line for each thing that was checked. Whether all of them are well.
 pub(crate) async fn check(
@@ -28,13 +32,49 @@ pub(crate) async fn check(
         }
     };
     let own = config.bot.user_id.server_name();
-    tell("bot", login(transport, own).await)?;
+    match &config.bot.entrance {
+        Entrance::Password(_) => tell("bot", login(transport, own).await)?,
+        // Whether it gets in is seen below: it is the own user of that registration.
+        Entrance::Appservice(_) => {
+            tell("bot", reach(transport, own).await.map(|server| server.base_url().to_string()))?;
+        }
+    }
     for name in config.homeservers.keys().filter(|name| *name != own) {
         let found = reach(transport, name).await.map(|server| server.base_url().to_string());
         tell(&format!("homeservers: {name}"), found)?;
     }
     tell("storage", storage(&config.storage))?;
+    let stop = CancellationToken::new();
+    let answering = answer_pings(config, &stop).await;
+    for appservice in config.appservices.iter() {
+        let what = format!("appservices: {}", appservice.server());
+        for found in registrations::check(transport, appservice, config.web.listen).await {
+            tell(&what, found)?;
+        }
+    }
+    stop.cancel();
+    if let Some(wrong) = answering {
+        tell("web", wrong)?;
+    }
     Ok(well)
+}
+
+/// Listens for homeservers, which are asked to reach the bot, until `stop`. Says what came of that.
+async fn answer_pings(config: &Config, stop: &CancellationToken) -> Option<Result<String, String>> {
+    if config.appservices.is_empty() {
+        return None;
+    }
+    let address = config.web.listen;
+    Some(match Listener::for_pings(address, &config.appservices).await {
+        Ok(listener) => {
+            tokio::spawn(listener.serve(stop.clone()));
+            Ok(format!("{address} can be listened on"))
+        }
+        Err(error) if error.is_taken() => {
+            Ok(format!("something listens on {address} already, which should be Tern"))
+        }
+        Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
+    })
 }
 
 async fn reach(transport: &Transport, name: &ServerName) -> Result<Server, String> {

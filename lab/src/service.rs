@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 use crate::{Lab, Options, Pair, random};
 
 /// How many services the shared pair of homeservers knows.
-const SHARED: usize = 24;
+const SHARED: usize = 40;
 
 /// A bot to be registered: [`Options`] of the homeservers that are to know it, and the
 /// [`BotOptions`](crate::BotOptions) of the one bot that is to be it, take clones of this.

@@ -2,6 +2,7 @@
 
 mod personal;
 mod profile_fields;
+mod service;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -10,21 +10,20 @@ use axum::{
 };
 use subtle::ConstantTimeEq as _;
 
-use super::{error::Refusal, transactions::Recent};
-use crate::{appservice::Appservice, secret::ExposeSecret as _, store::Store};
+use super::error::Refusal;
+use crate::{appservice::Appservice, secret::ExposeSecret as _};
 
 /// A homeserver that the bot is an application service of.
 #[derive(Debug)]
 pub(super) struct Homeserver {
     pub(super) appservice: Appservice,
     /// One transaction at a time: a repeated one waits for the first to be through.
-    pub(super) recent: tokio::sync::Mutex<Recent>,
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 impl Homeserver {
-    pub(super) fn new(appservice: Appservice, store: Store) -> Self {
-        let recent = Recent::of(&appservice, store);
-        Self { appservice, recent: recent.into() }
+    pub(super) fn new(appservice: &Appservice) -> Self {
+        Self { appservice: appservice.clone(), turn: tokio::sync::Mutex::default() }
     }
 }
 

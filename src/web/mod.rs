@@ -32,6 +32,8 @@ pub use self::{
 };
 use crate::{appservice::Appservices, store::Store};
 
+const PING: &str = "/_matrix/app/v1/ping";
+
 /// How long one request may take, from its first byte to the last of its answer.
 const LONGEST_REQUEST: Duration = Duration::from_secs(60);
 
@@ -45,6 +47,13 @@ pub struct ListenError {
     key: &'static str,
     address: SocketAddr,
     source: io::Error,
+}
+
+impl ListenError {
+    /// Whether somebody listens there already.
+    pub fn is_taken(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
 }
 
 /// A place where requests are taken, and what answers them.
@@ -68,6 +77,21 @@ impl Listener {
         audience: Arc<dyn Audience>,
     ) -> Result<Self, ListenError> {
         let router = homeservers(appservices, store, audience);
+        Ok(Self { listener: bind("web.listen", address).await?, router })
+    }
+
+    /// Listens for homeservers too, but answers only whether they reach the bot. What they push
+    /// meanwhile is not acknowledged, and so comes again.
+    ///
+    /// # Errors
+    ///
+    /// When the address, that of `web.listen`, cannot be listened on.
+    pub async fn for_pings(
+        address: SocketAddr,
+        appservices: &Appservices,
+    ) -> Result<Self, ListenError> {
+        let router = Router::new().route(PING, post(pong));
+        let router = only_for(appservices, router);
         Ok(Self { listener: bind("web.listen", address).await?, router })
     }
 
@@ -102,20 +126,24 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Lis
 }
 
 fn homeservers(appservices: &Appservices, store: &Store, audience: Arc<dyn Audience>) -> Router {
-    let homeservers: Arc<[_]> = appservices
-        .iter()
-        .map(|appservice| Arc::new(Homeserver::new(appservice.clone(), store.clone())))
-        .collect();
-    Router::new()
+    let router = Router::new()
         .route("/_matrix/app/v1/transactions/{txn_id}", put(transactions::take))
         .route("/_matrix/app/v1/users/{user_id}", get(nothing_here))
         .route("/_matrix/app/v1/rooms/{room_alias}", get(nothing_here))
-        .route("/_matrix/app/v1/ping", post(pong))
-        .with_state(audience)
+        .route(PING, post(pong))
+        .layer(DefaultBodyLimit::max(transactions::LARGEST))
+        .with_state(transactions::Taker::new(store.clone(), audience));
+    only_for(appservices, router)
+}
+
+/// What lets these homeservers in, and nobody else.
+fn only_for(appservices: &Appservices, router: Router) -> Router {
+    let homeservers: Arc<[_]> =
+        appservices.iter().map(|appservice| Arc::new(Homeserver::new(appservice))).collect();
+    router
         .route_layer(middleware::from_fn_with_state(homeservers, credentials::check))
         .method_not_allowed_fallback(async || Refusal::WrongMethod)
         .fallback(async || Refusal::Unrecognized)
-        .layer(DefaultBodyLimit::max(transactions::LARGEST))
         .layer(middleware::from_fn(in_time))
 }
 

@@ -34,43 +34,38 @@ const LONGEST_ID: usize = 255;
 /// until that is acknowledged.
 const REMEMBERED: usize = 32;
 
-/// The transactions that one homeserver sent last and that were of use: to repeat any other changes
-/// nothing. Stored, since a homeserver also repeats what it sent to a bot that was stopped
-/// meanwhile.
-#[derive(Debug)]
-pub(super) struct Recent {
+/// What takes transactions: for whom, and where it is remembered which.
+#[derive(Clone, Debug)]
+pub(super) struct Taker {
+    audience: Arc<dyn Audience>,
     store: Store,
-    table: Table<RecentIds>,
-    server: String,
+    recent: Table<RecentIds>,
 }
 
-/// Their IDs, the oldest first.
+/// The IDs of the transactions that one homeserver sent last and that were of use, the oldest
+/// first: to repeat any other changes nothing. Stored, since a homeserver also repeats what it sent
+/// to a bot that was stopped meanwhile.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct RecentIds(VecDeque<String>);
 
-impl Recent {
-    pub(super) fn of(appservice: &Appservice, store: Store) -> Self {
-        let server = appservice.server().to_string();
-        Self { table: store.table("transactions"), store, server }
+impl Taker {
+    pub(super) fn new(store: Store, audience: Arc<dyn Audience>) -> Self {
+        Self { audience, recent: store.table("transactions"), store }
     }
 
-    fn ids(&self) -> Result<RecentIds, StoreError> {
-        Ok(self.table.get(&self.server)?.unwrap_or_default())
+    fn recent(&self, by: &Appservice) -> Result<RecentIds, StoreError> {
+        Ok(self.recent.get(by.server().as_str())?.unwrap_or_default())
     }
 
-    fn contains(&self, id: &str) -> Result<bool, StoreError> {
-        Ok(self.ids()?.0.iter().any(|known| known == id))
-    }
-
-    async fn remember(&self, id: &str) -> Result<(), StoreError> {
-        let RecentIds(mut ids) = self.ids()?;
+    async fn remember(&self, by: &Appservice, id: &str) -> Result<(), StoreError> {
+        let RecentIds(mut ids) = self.recent(by)?;
         if ids.len() == REMEMBERED {
             ids.pop_front();
         }
         ids.push_back(id.to_owned());
         let mut batch = Batch::new();
-        batch.put(&self.table, &self.server, &RecentIds(ids))?;
+        batch.put(&self.recent, by.server().as_str(), &RecentIds(ids))?;
         self.store.commit(batch).await
     }
 }
@@ -90,7 +85,7 @@ struct Content<'a> {
 
 /// Takes a transaction, and acknowledges it once what matters of it is stored.
 pub(super) async fn take(
-    State(audience): State<Arc<dyn Audience>>,
+    State(taker): State<Taker>,
     Extension(homeserver): Extension<Arc<Homeserver>>,
     Path(id): Path<String>,
     request: Request,
@@ -98,24 +93,26 @@ pub(super) async fn take(
     if id.len() > LONGEST_ID {
         return Err(Refusal::LongId(LONGEST_ID));
     }
+    let by = &homeserver.appservice;
     // Taken before the body is read, so that there is only one in memory.
-    let recent = homeserver.recent.lock().await;
+    let _turn = homeserver.turn.lock().await;
     let body = read(request).await?;
-    if recent.contains(&id)? {
+    if taker.recent(by)?.0.contains(&id) {
         return Ok(done());
     }
-    let (reader, server) = (audience.clone(), homeserver.clone());
+    let (sorter, server) = (taker.clone(), homeserver.clone());
     // Megabytes of JSON take their time, in which chats go on.
-    let sorted = tokio::task::spawn_blocking(move || sort(&body, &server.appservice, &*reader));
+    let sorted =
+        tokio::task::spawn_blocking(move || sort(&body, &server.appservice, &*sorter.audience));
     let awaited = sorted.await.map_err(|_| Refusal::BadJson)??;
     for event in &awaited {
-        if let Some(pushed) = open(&homeserver.appservice, event) {
-            audience.hear(&pushed).await?;
+        if let Some(pushed) = open(by, event) {
+            taker.audience.hear(&pushed).await?;
         }
     }
     if !awaited.is_empty() {
-        tracing::debug!(server = %homeserver.appservice.server(), events = awaited.len(), "pushed");
-        recent.remember(&id).await?;
+        tracing::debug!(server = %by.server(), events = awaited.len(), "pushed");
+        taker.remember(by, &id).await?;
     }
     Ok(done())
 }

@@ -5,6 +5,7 @@
 
 mod access;
 mod by_hand;
+mod check;
 mod consent;
 mod course;
 mod holdings;
