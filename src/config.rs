@@ -45,6 +45,8 @@ pub struct Config {
     pub moderation: Moderation,
     /// What plans tell.
     pub plan: Plan,
+    /// How long requests to homeservers may take.
+    pub timeouts: Timeouts,
     /// What is logged.
     pub log: LogFilter,
 }
@@ -106,6 +108,28 @@ pub struct Moderation {
     pub remind_after: Duration,
     /// After how long an invite request is no longer waited for.
     pub expire_after: Duration,
+}
+
+/// How long requests to homeservers may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Until there is a connection.
+    pub connect: Duration,
+    /// From the first byte sent to the last one read.
+    pub request: Duration,
+    /// The same for a sync and for a join, which the homeserver may have to talk over with many
+    /// others.
+    pub long_request: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            request: Duration::from_secs(60),
+            long_request: Duration::from_secs(180),
+        }
+    }
 }
 
 /// What plans tell.

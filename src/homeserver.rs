@@ -14,12 +14,14 @@ mod transport;
 pub(crate) use self::account::Mandate;
 pub use self::{
     account::{Account, AccountRequest, Auth},
-    calls::{Alias, File, Login, LoginFlow, Nearness},
+    calls::{Alias, File, Login, LoginFlow, Nearness, Synced},
     discovery::{DiscoverError, Server},
     failure::{Failure, Fault},
     pacing::{Action, Budget, Kind, Pacing, Wait, WaitReason},
-    transport::{Carrier, Timeouts, Transport, TransportError},
+    transport::{Carrier, Transport, TransportError},
 };
+
+pub use crate::config::Timeouts;
 
 #[cfg(test)]
 mod tests;

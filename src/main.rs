@@ -19,7 +19,7 @@ use tern::{
     bot,
     clock::{SharedClock, SystemClock},
     config::Config,
-    homeserver::{Timeouts, Transport},
+    homeserver::Transport,
     logging,
     measure::Counted,
     migration::{Migrations, Settings},
@@ -101,7 +101,7 @@ async fn run(config: &Path) -> anyhow::Result<()> {
         clock.clone(),
         StdRng::from_rng(&mut rng),
         config.homeservers.clone(),
-        Timeouts::default(),
+        config.timeouts,
     )?;
     transport.pacing().keep_in(&store).await?;
     let migrations = Migrations::open(
@@ -155,7 +155,7 @@ async fn check(config: &Path) -> anyhow::Result<bool> {
     let config = Config::load(config, environment())?;
     logging::init(&config.log)?;
     let (clock, rng) = (Arc::new(SystemClock), StdRng::from_os_rng());
-    let transport = Transport::new(clock, rng, config.homeservers.clone(), Timeouts::default())?;
+    let transport = Transport::new(clock, rng, config.homeservers.clone(), config.timeouts)?;
     check::check(&config, &transport, &mut stdout()).await.context("cannot print the result")
 }
 

@@ -14,7 +14,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
-    Access, Bot, Config, ConfigError, Consent, Entrance, Moderation, Plan, Storage, Web,
+    Access, Bot, Config, ConfigError, Consent, Entrance, Moderation, Plan, Storage, Timeouts, Web,
     values::{Address, BaseUrl, FullUserId, LogFilter, Prefix, Span, Text, UserGlob, secret},
 };
 use crate::{
@@ -43,6 +43,7 @@ pub(super) struct File {
     consent: Option<ConsentKeys>,
     moderation: Option<ModerationKeys>,
     plan: Option<PlanKeys>,
+    timeouts: Option<TimeoutKeys>,
     log: Option<Text<LogFilter>>,
 }
 
@@ -103,6 +104,14 @@ struct ModerationKeys {
 #[serde(deny_unknown_fields, default, expecting = "keys with values")]
 struct PlanKeys {
     quiet_after: Option<Text<Span>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "keys with values")]
+struct TimeoutKeys {
+    connect: Option<Text<Span>>,
+    request: Option<Text<Span>>,
+    long_request: Option<Text<Span>>,
 }
 
 /// Reads the file by itself. serde_yaml names the key and the line of what is wrong.
@@ -181,6 +190,7 @@ impl File {
                     .quiet_after
                     .map_or(DEFAULT_QUIET_AFTER, |Text(Span(span))| span),
             },
+            timeouts: self.timeouts.unwrap_or_default().complete(),
             log: self.log.map_or_else(LogFilter::default, |Text(log)| log),
         })
     }
@@ -267,6 +277,18 @@ impl ModerationKeys {
         Moderation {
             remind_after: or(self.remind_after, DEFAULT_REMIND_AFTER),
             expire_after: or(self.expire_after, DEFAULT_EXPIRE_AFTER),
+        }
+    }
+}
+
+impl TimeoutKeys {
+    fn complete(self) -> Timeouts {
+        let or = |span: Option<Text<Span>>, default| span.map_or(default, |Text(Span(span))| span);
+        let default = Timeouts::default();
+        Timeouts {
+            connect: or(self.connect, default.connect),
+            request: or(self.request, default.request),
+            long_request: or(self.long_request, default.long_request),
         }
     }
 }

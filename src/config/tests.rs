@@ -51,6 +51,7 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(config.web.metrics, None);
     assert_eq!(config.moderation.remind_after, Duration::from_secs(3 * 86_400));
     assert_eq!(config.moderation.expire_after, Duration::from_secs(14 * 86_400));
+    assert_eq!(config.timeouts, Timeouts::default());
     assert_eq!(config.log.as_str(), "info");
 }
 
@@ -85,6 +86,10 @@ moderation:
   expire_after: 2days
 plan:
   quiet_after: 90d
+timeouts:
+  connect: 1s
+  request: 2s
+  long_request: 5m
 log: warn,tern=trace
 "#,
     )
@@ -109,6 +114,9 @@ log: warn,tern=trace
     assert_eq!(config.web.metrics.unwrap().to_string(), "127.0.0.1:9090");
     assert_eq!(config.moderation.remind_after, Duration::from_secs(86_400));
     assert_eq!(config.moderation.expire_after, Duration::from_secs(2 * 86_400));
+    let (connect, request) = (Duration::from_secs(1), Duration::from_secs(2));
+    let long_request = Duration::from_secs(300);
+    assert_eq!(config.timeouts, Timeouts { connect, request, long_request });
     assert_eq!(config.log.as_str(), "warn,tern=trace");
 }
 
@@ -158,7 +166,7 @@ fn an_unknown_key_is_named_with_its_line() {
     let text = format!("{LEAST}  prefx: \"!move\"\n");
     insta::assert_snapshot!(error(&text), @"config.yaml: bot: unknown field `prefx`, expected one of `homeserver`, `user_id`, `password`, `password_file`, `appservice`, `display_name`, `prefix` at line 4 column 3");
     let text = format!("{LEAST}logs: info\n");
-    insta::assert_snapshot!(error(&text), @"config.yaml: unknown field `logs`, expected one of `bot`, `access`, `homeservers`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `log` at line 4 column 1");
+    insta::assert_snapshot!(error(&text), @"config.yaml: unknown field `logs`, expected one of `bot`, `access`, `homeservers`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `timeouts`, `log` at line 4 column 1");
 }
 
 #[test]
@@ -314,5 +322,5 @@ fn a_wrong_override_names_its_variable() {
     insta::assert_snapshot!(with("TERN_CONSENT__EXPIRES", "7"), @"environment variable TERN_CONSENT__EXPIRES: a duration looks like \"24h\" or \"3d\"");
     insta::assert_snapshot!(with("TERN_LOG__LEVEL", "info"), @"environment variable TERN_LOG__LEVEL: invalid type: map, expected a string");
     insta::assert_snapshot!(with("TERN_BOT", "hunter2"), @r#"environment variable TERN_BOT: invalid type: string "hunter2", expected keys with values"#);
-    insta::assert_snapshot!(with("TERN_", "hunter2"), @"environment variable TERN_: unknown field ``, expected one of `bot`, `access`, `homeservers`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `log`");
+    insta::assert_snapshot!(with("TERN_", "hunter2"), @"environment variable TERN_: unknown field ``, expected one of `bot`, `access`, `homeservers`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `timeouts`, `log`");
 }

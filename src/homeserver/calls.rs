@@ -3,6 +3,7 @@
 mod personal;
 mod profile_fields;
 mod service;
+mod sync;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,7 +36,7 @@ use ruma::{
     },
     events::{
         GlobalAccountDataEventType, StateEventType,
-        room::member::RoomMemberEventContent,
+        room::{member::RoomMemberEventContent, server_acl::RoomServerAclEventContent},
         tag::{TagInfo, TagName, Tags},
     },
     presence::PresenceState,
@@ -46,7 +47,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::to_raw_value;
 use tokio_util::sync::CancellationToken;
 
-pub use self::personal::File;
+pub use self::{personal::File, sync::Synced};
 use super::{Account, Action, Failure, Server, Transport, pacing::Errand, transport::into_http};
 use crate::secret::{ExposeSecret, Secret};
 
@@ -211,6 +212,19 @@ impl Account {
         self.content_of(room, event_type, state_key).await
     }
 
+    /// Which servers may take part in a room; `None` when that was never said, or makes no sense.
+    ///
+    /// # Errors
+    ///
+    /// As in [`act`](Self::act); `M_FORBIDDEN` when the account is not in the room.
+    pub async fn server_acl(
+        &self,
+        room: &RoomId,
+    ) -> Result<Option<RoomServerAclEventContent>, Failure> {
+        let content = self.state(room, StateEventType::RoomServerAcl, "").await?;
+        Ok(content.and_then(|content| serde_json::from_value(content.into()).ok()))
+    }
+
     async fn content_of<C: DeserializeOwned>(
         &self,
         room: &RoomId,
@@ -309,7 +323,7 @@ impl Account {
         mut filter: FilterDefinition,
         since: Option<String>,
         timeout: Option<Duration>,
-    ) -> Result<sync_events::v3::Response, Failure> {
+    ) -> Result<Synced, Failure> {
         if since.is_none() {
             // Synapse answers the very same initial sync from a cache for two minutes. A filter
             // that leaves out one more type, which does not exist, is never the very same.
@@ -321,7 +335,7 @@ impl Account {
         request.since = since;
         request.timeout = timeout;
         request.set_presence = PresenceState::Offline;
-        self.act(Action::Sync, request).await
+        self.act(Action::Sync, sync::Sync(request)).await
     }
 }
 

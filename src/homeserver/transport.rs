@@ -3,7 +3,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -20,33 +19,12 @@ use url::Url;
 use super::{AccountRequest, Failure, Pacing, Server, failure::readable};
 use crate::{
     clock::SharedClock,
+    config::Timeouts,
     measure::{self, Hosts},
 };
 
 /// How long a homeserver that was found is not looked for again.
 const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(1);
-
-/// How long requests may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// Until there is a connection.
-    pub connect: Duration,
-    /// From the first byte sent to the last one read.
-    pub request: Duration,
-    /// The same for a sync and for a join, which the homeserver may have to talk over with many
-    /// others.
-    pub long_request: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            request: Duration::from_secs(60),
-            long_request: Duration::from_secs(180),
-        }
-    }
-}
 
 /// What one request is allowed.
 #[derive(Clone, Copy, Debug)]

@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    homeserver::{Account, Failure},
+    homeserver::{Account, Failure, Synced},
     measure,
     store::StoreError,
 };
@@ -251,7 +251,7 @@ impl Run<'_> {
         loop {
             let timeout = since.as_ref().map(|_| LONG_POLL);
             match old.sync(filter.clone(), since.clone(), timeout).await {
-                Ok(response) => {
+                Ok(Synced { response, .. }) => {
                     let seen = memberships_in(&self.stage.new_user, &response);
                     memberships.send_modify(|known| known.extend(seen));
                     since = Some(response.next_batch);
@@ -282,17 +282,19 @@ pub(crate) async fn read_memberships(
     let filter = membership_filter(old_user, new_user);
     match (old, new) {
         (_, Some(new)) => {
-            let response =
+            let Synced { response, unreadable } =
                 new.sync(filter, None, None).await.map_err(|failure| (Side::New, failure))?;
-            let joined = response.rooms.join.keys().map(|id| (id.clone(), MembershipState::Join));
+            // That it is in them is all that is wanted here.
+            let joined = response.rooms.join.keys().chain(&unreadable);
+            let joined = joined.map(|id| (id.clone(), MembershipState::Join));
             let invited =
                 response.rooms.invite.keys().map(|id| (id.clone(), MembershipState::Invite));
             Ok(joined.chain(invited).collect())
         }
         (Some(old), None) => {
-            let response =
+            let synced =
                 old.sync(filter, None, None).await.map_err(|failure| (Side::Old, failure))?;
-            Ok(memberships_in(new_user, &response))
+            Ok(memberships_in(new_user, &synced.response))
         }
         (None, None) => Ok(Memberships::new()),
     }

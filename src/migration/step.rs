@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::{PlannedRoom, Side, StepResult};
+use super::{PlannedRoom, Side, StepResult, plan::via_members};
 use crate::{
     homeserver::{Account, Failure, Nearness},
     store::StoreError,
@@ -97,6 +97,8 @@ pub(crate) enum Step {
     Join {
         /// Servers to join through.
         via: Vec<OwnedServerName>,
+        /// Whether there may be others, for which the members have to be asked for first.
+        hides_servers: bool,
         /// Whether the new account's server is known to be in the room.
         near: bool,
     },
@@ -130,7 +132,9 @@ impl Step {
         stage: &Stage,
     ) -> Result<StepResult, StepError> {
         match self {
-            Self::Join { via, near } => stage.join(room, via, *near).await,
+            Self::Join { via, hides_servers, near } => {
+                stage.join(room, via, *hides_servers, *near).await
+            }
             Self::AwaitJoin => stage.await_join(room).await,
             Self::Invite => stage.invite(&stage.room_id(room).await?).await,
             Self::PowerLevel { level } => stage.raise(&stage.room_id(room).await?, *level).await,
@@ -143,7 +147,8 @@ impl Step {
 /// first.
 pub(crate) fn entrance(room: &PlannedRoom, invite: bool, new_access: bool) -> Vec<Step> {
     let join = if new_access {
-        Step::Join { via: room.via.clone(), near: room.near }
+        let hides_servers = room.hides_servers && !invite;
+        Step::Join { via: room.via.clone(), hides_servers, near: room.near }
     } else {
         Step::AwaitJoin
     };
@@ -265,6 +270,7 @@ impl Stage {
         &self,
         room: &OwnedRoomOrAliasId,
         via: &[OwnedServerName],
+        hides_servers: bool,
         near: bool,
     ) -> Result<StepResult, StepError> {
         let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
@@ -273,35 +279,59 @@ impl Stage {
         {
             return Ok(StepResult::AlreadySo);
         }
-        let nearness = if near { Nearness::Here } else { Nearness::Unknown };
-        let mut joined = new.join(room, via.to_vec(), nearness).await;
+        let mut nearness = if near { Nearness::Here } else { Nearness::Unknown };
+        let mut via = via.to_vec();
+        if hides_servers && let Some((room_id, members)) = self.members(room).await? {
+            nearness = self.nearness(&members);
+            via = self.servers(&room_id, &members).await?.unwrap_or(via);
+        }
+        let mut joined = new.join(room, via.clone(), nearness).await;
         if let Err(Failure::Limited { .. }) = joined {
-            let nearness = self.nearness(room).await?;
-            joined = new.join(room, via.to_vec(), nearness).await;
+            // Asked only when a join has to wait, since local ones wait less.
+            let members = self.members(room).await?;
+            let nearness =
+                members.map_or(Nearness::Elsewhere, |(_, members)| self.nearness(&members));
+            joined = new.join(room, via, nearness).await;
         }
         joined.map(|_room_id| StepResult::Done).map_err(|failure| StepError::of(Side::New, failure))
     }
 
-    /// Whether the new account's server is in a room, as far as the old account can see: asked only
-    /// when a join has to wait, since local ones wait less.
-    async fn nearness(&self, room: &OwnedRoomOrAliasId) -> Result<Nearness, StepError> {
+    /// Who is in a room, as far as the old account can see.
+    async fn members(
+        &self,
+        room: &OwnedRoomOrAliasId,
+    ) -> Result<Option<(OwnedRoomId, Vec<OwnedUserId>)>, StepError> {
         let (Some(old), Ok(room_id)) = (&self.old, OwnedRoomId::try_from(room.clone())) else {
-            return Ok(Nearness::Elsewhere);
+            return Ok(None);
         };
+        let members = told(&room_id, old.joined_members(&room_id).await)?;
+        Ok(members.map(|members| (room_id, members.into_keys().collect())))
+    }
+
+    /// Whether the new account's server is in a room with these members.
+    fn nearness(&self, members: &[OwnedUserId]) -> Nearness {
         let server = self.new_user.server_name();
-        match old.joined_members(&room_id).await {
-            Ok(members) if members.keys().any(|member| member.server_name() == server) => {
-                Ok(Nearness::Here)
-            }
-            Ok(_) => Ok(Nearness::Elsewhere),
-            Err(failure @ (Failure::Stopped | Failure::TokenGone { .. })) => {
-                Err(StepError::of(Side::Old, failure))
-            }
-            Err(failure) => {
-                tracing::debug!(room = %room_id, %failure, "no members");
-                Ok(Nearness::Elsewhere)
-            }
+        if members.iter().any(|member| member.server_name() == server) {
+            Nearness::Here
+        } else {
+            Nearness::Elsewhere
         }
+    }
+
+    /// The servers to join a room with these members through, where others than the old account's
+    /// are among them.
+    async fn servers(
+        &self,
+        room: &RoomId,
+        members: &[OwnedUserId],
+    ) -> Result<Option<Vec<OwnedServerName>>, StepError> {
+        let Some(old) = &self.old else { return Ok(None) };
+        let own = old.user_id().server_name();
+        if members.iter().all(|member| member.server_name() == own) {
+            return Ok(None);
+        }
+        let server_acl = told(room, old.server_acl(room).await)?;
+        Ok(server_acl.map(|server_acl| via_members(own, members.iter(), server_acl.as_ref())))
     }
 
     async fn await_join(&self, room: &OwnedRoomOrAliasId) -> Result<StepResult, StepError> {
@@ -366,6 +396,19 @@ impl Stage {
         }
         new.set_account_data(event_type, &merged).await.map_err(failed)?;
         Ok(StepResult::Done)
+    }
+}
+
+/// What the old account's homeserver tells of a room, if it does: what is only good to know costs
+/// nothing else when it does not.
+fn told<T>(room: &RoomId, answer: Result<T, Failure>) -> Result<Option<T>, StepError> {
+    match answer.map_err(|failure| StepError::of(Side::Old, failure)) {
+        Ok(answer) => Ok(Some(answer)),
+        Err(StepError::Failed(failure)) => {
+            tracing::info!(%room, %failure, "the old account's homeserver does not tell");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

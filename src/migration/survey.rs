@@ -5,8 +5,8 @@ mod read;
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId,
-    RoomId, RoomVersionId, UserId,
+    MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId,
+    UserId,
     api::client::filter::{Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
     events::room::{
         history_visibility::HistoryVisibility, join_rules::JoinRule, member::MembershipState,
@@ -26,6 +26,8 @@ pub(crate) struct Survey {
     pub(crate) direct: BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
     /// What else it holds; `None` when it was only seen through another account's eyes.
     pub(crate) holdings: Option<Holdings>,
+    /// Rooms that it is in, and of which its homeserver told something that makes no sense.
+    pub(crate) unreadable: BTreeSet<OwnedRoomId>,
     /// Rooms that it is not in, but that took the place of rooms that it is in.
     pub(crate) successors: BTreeMap<OwnedRoomId, Successor>,
     /// Room versions that its homeserver supports, when that was asked for.
@@ -122,31 +124,10 @@ pub(crate) struct SurveyedRoom {
     pub(crate) heroes: Vec<OwnedUserId>,
     /// How many members there are, joined or invited, when the homeserver told.
     pub(crate) member_count: Option<u64>,
-    /// How many members each server has, where that was asked for.
-    pub(crate) population: BTreeMap<OwnedServerName, u64>,
     /// The account's tags of the room, with their order.
     pub(crate) tags: BTreeMap<String, Option<f64>>,
     /// When something last happened in it.
     pub(crate) last_active: Option<MilliSecondsSinceUnixEpoch>,
-}
-
-impl SurveyedRoom {
-    /// Whether the new account might join without an invitation, and so needs servers to join
-    /// through.
-    pub(crate) fn is_joined_without_invitation(&self) -> bool {
-        self.membership == MembershipState::Join
-            && matches!(
-                self.join_rule,
-                JoinRule::Public | JoinRule::Restricted(_) | JoinRule::KnockRestricted(_)
-            )
-    }
-
-    /// Notes how many members each server has.
-    pub(crate) fn count_servers<'a>(&mut self, members: impl Iterator<Item = &'a OwnedUserId>) {
-        for member in members {
-            *self.population.entry(member.server_name().to_owned()).or_default() += 1;
-        }
-    }
 }
 
 /// State that a plan is made from.

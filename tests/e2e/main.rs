@@ -8,6 +8,7 @@ mod by_hand;
 mod check;
 mod consent;
 mod course;
+mod faults;
 mod holdings;
 mod interrupted;
 mod kill;

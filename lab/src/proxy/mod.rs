@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use anyhow::Result;
 use axum::{
     body::Body,
-    http::{HeaderMap, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, Method, StatusCode, header, request::Parts, uri::PathAndQuery},
     response::Response,
 };
 use ruma::exports::http;
@@ -70,11 +70,11 @@ impl Proxy {
         lock(&self.state.rules).clear();
     }
 
-    /// How many requests of this method, whose path has this part, have come so far, whatever
-    /// became of them.
+    /// How many requests of this method, whose path and query have this part, have come so far,
+    /// whatever became of them.
     pub fn seen(&self, method: &Method, part: &str) -> usize {
         let seen = lock(&self.state.seen);
-        seen.iter().filter(|(known, path)| known == method && path.contains(part)).count()
+        seen.iter().filter(|(known, target)| known == method && target.contains(part)).count()
     }
 
     /// Refuses connections, and breaks those that there are.
@@ -112,14 +112,14 @@ impl State {
     async fn answer(&self, request: http::Request<Body>) -> Result<Response, Broken> {
         let (parts, body) = request.into_parts();
         let body = axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|_gone| Broken)?;
-        let path = rule::readable(parts.uri.path());
-        lock(&self.seen).push((parts.method.clone(), path.clone()));
+        let target = rule::readable(parts.uri.path_and_query().map_or("/", PathAndQuery::as_str));
+        lock(&self.seen).push((parts.method.clone(), target.clone()));
         let fault = {
             let mut rules = lock(&self.rules);
-            rules.iter_mut().find_map(|rule| rule.meet(&parts.method, &path))
+            rules.iter_mut().find_map(|rule| rule.meet(&parts.method, &target))
         };
         let Some(fault) = fault else { return Ok(self.pass(&parts, body).await?.into_response()) };
-        tracing::debug!(method = %parts.method, path, ?fault, "a fault");
+        tracing::debug!(method = %parts.method, target, ?fault, "a fault");
         if let Some(outcome) = fault.before().await {
             return outcome;
         }
@@ -128,7 +128,7 @@ impl State {
 
     /// Hands a request to the homeserver.
     async fn pass(&self, parts: &Parts, body: axum::body::Bytes) -> Result<Outcome, Broken> {
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let url = format!("{}{target}", self.homeserver);
         let request = crate::http()
             .request(parts.method.clone(), url)

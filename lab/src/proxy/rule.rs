@@ -18,7 +18,8 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Every request of this method whose path, with nothing encoded in it, has this part.
+    /// Every request of this method whose path and query, with nothing encoded in them, have this
+    /// part.
     pub fn on(method: Method, part: &str, fault: Fault) -> Self {
         Self { method, part: part.to_owned(), fault, pass: 0, times: usize::MAX }
     }
@@ -36,8 +37,8 @@ impl Rule {
     }
 
     /// What this request meets, if it is its turn.
-    pub(super) fn meet(&mut self, method: &Method, path: &str) -> Option<Fault> {
-        if self.method != method || !path.contains(&self.part) {
+    pub(super) fn meet(&mut self, method: &Method, target: &str) -> Option<Fault> {
+        if self.method != method || !target.contains(&self.part) {
             return None;
         }
         if self.pass > 0 {
@@ -49,9 +50,9 @@ impl Rule {
     }
 }
 
-/// A path without its encoding.
-pub(super) fn readable(path: &str) -> String {
-    percent_decode_str(path).decode_utf8_lossy().into_owned()
+/// A path and query without their encoding.
+pub(super) fn readable(target: &str) -> String {
+    percent_decode_str(target).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -61,7 +62,7 @@ mod tests {
     #[test]
     fn a_rule_lets_some_pass_and_then_meets_as_many_as_it_says() {
         let mut rule = Rule::on(Method::POST, "/join/!a:", Fault::Reset).after(1).times(2);
-        let mut meets = |method, path| rule.meet(&method, &readable(path)).is_some();
+        let mut meets = |method, target| rule.meet(&method, &readable(target)).is_some();
         let join = "/_matrix/client/v3/join/%21a%3Ab";
         assert!(!meets(Method::GET, join), "another method");
         assert!(!meets(Method::POST, "/_matrix/client/v3/join/%21b%3Ab"), "another room");

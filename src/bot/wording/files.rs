@@ -57,6 +57,7 @@ pub(crate) fn reason_words(reason: &Reason) -> String {
         Reason::VersionUnsupported(version) => {
             format!("the new account's server does not know rooms of version {version}")
         }
+        Reason::Unreadable { server } => format!("what {server} tells of the room makes no sense"),
     }
 }
 

@@ -82,6 +82,7 @@ fn planned(id: &str, name: &str, route: Route) -> PlannedRoom {
         notes: Vec::new(),
         via: vec!["old.example".try_into().unwrap()],
         near: false,
+        hides_servers: false,
     }
 }
 
@@ -686,6 +687,8 @@ fn what_to_know_about_rooms_is_said_before_they_are_moved() {
     plan.rooms.push(planned("!inner:old.example", "Compost", Route::Join(through)));
     let version = Reason::VersionUnsupported(RoomVersionId::V12);
     plan.rooms.push(planned("!new:old.example", "Modern", Route::Unreachable(version)));
+    let nonsense = Reason::Unreadable { server: "old.example".try_into().unwrap() };
+    plan.rooms.push(planned("!odd:old.example", "", Route::Unreachable(nonsense)));
     plan.pending = vec![
         Pending {
             room: label("!waits:old.example", "Beekeepers"),

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use ruma::{MilliSecondsSinceUnixEpoch, RoomVersionId, owned_room_alias_id, owned_room_id};
+use ruma::{
+    MilliSecondsSinceUnixEpoch, RoomVersionId, owned_room_alias_id, owned_room_id,
+    owned_server_name,
+};
 use serde::Serialize;
 
 use super::{Entry, Note, Omission, Reason, Route};
@@ -26,6 +29,7 @@ fn situations() -> Vec<String> {
         Reason::NotFederated,
         Reason::ServerDenied,
         Reason::VersionUnsupported(RoomVersionId::V1),
+        Reason::Unreadable { server: owned_server_name!("a.example") },
     ];
     let omissions = [
         Omission::Asked,
@@ -48,7 +52,8 @@ fn situations() -> Vec<String> {
             Reason::Banned
             | Reason::NotFederated
             | Reason::ServerDenied
-            | Reason::VersionUnsupported(_) => {}
+            | Reason::VersionUnsupported(_)
+            | Reason::Unreadable { .. } => {}
         }
     }
     for (omission, note) in omissions.iter().zip(&notes) {

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use ruma::{
-    MilliSecondsSinceUnixEpoch, UserId,
-    api::{IncomingResponse, client::sync::sync_events::v3},
-    user_id,
-};
+use ruma::{MilliSecondsSinceUnixEpoch, UserId, api::IncomingResponse, user_id};
 use serde_json::{Value, json};
 
 use super::{Accounts, Plan, make};
-use crate::migration::{holdings::Copies, survey::Survey};
+use crate::{
+    homeserver::Synced,
+    migration::{holdings::Copies, survey::Survey},
+};
 
 pub(super) const OLD: &str = "@old:a.example";
 pub(super) const NEW: &str = "@new:b.example";
@@ -121,7 +120,7 @@ impl Room {
 
 pub(super) fn survey(user_id: &UserId, sync: &Value) -> Survey {
     let answer = ruma::exports::http::Response::new(serde_json::to_vec(sync).unwrap());
-    Survey::read(user_id, &v3::Response::try_from_http_response(answer).unwrap())
+    Survey::read(user_id, &Synced::try_from_http_response(answer).unwrap())
 }
 
 pub(super) fn old_survey(rooms: &[Room], direct: &Value) -> Survey {

@@ -12,11 +12,11 @@ use ruma::{
 };
 
 use super::{
-    AfterJoin, Entry, Omission, Pending, Plan, PlannedRoom, RoomLabel, Route,
+    AfterJoin, Entry, Omission, Pending, Plan, PlannedRoom, Reason, RoomLabel, Route,
     after::{SERVER_NOTICE, after_join},
     notes::notes,
     route,
-    via::via,
+    via::{hides_servers, via},
 };
 use crate::migration::{
     holdings::{self, Comparison, Copies, PlannedHolding, Trio},
@@ -102,6 +102,11 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
         let route = routes.get(room_id).cloned()?;
         Some(plan_successor(accounts, room_id, successor, route))
     }));
+    rooms.extend(old.unreadable.iter().map(|room_id| {
+        let server = accounts.old.server_name().to_owned();
+        let route = Route::Unreachable(Reason::Unreadable { server });
+        PlannedRoom { route, via: Vec::new(), ..PlannedRoom::named((&**room_id).into()) }
+    }));
     Plan { rooms, direct, pending: pending(old), ..Plan::default() }
 }
 
@@ -129,6 +134,7 @@ fn plan_from_invitations(accounts: &Accounts<'_>) -> Plan {
             notes: Vec::new(),
             via: vec![accounts.old.server_name().to_owned()],
             near: accounts.old.server_name() == accounts.new.server_name(),
+            hides_servers: false,
         })
         .collect();
     Plan { rooms, ..Plan::default() }
@@ -234,14 +240,18 @@ fn plan_room(
 ) -> PlannedRoom {
     let gets_in = route.gets_in();
     let seen_by_new = accounts.new_survey.rooms.get(room_id);
+    let near = is_near(accounts, room);
     PlannedRoom {
         after: if gets_in { after_join(accounts, room, seen_by_new) } else { AfterJoin::default() },
         notes: if gets_in { notes(accounts, room, &route) } else { Vec::new() },
         omission: omission(accounts, old, room_id, room),
         room: label(room_id, room, direct_with),
-        route,
         via: via(accounts.old.server_name(), room),
-        near: is_near(accounts, room),
+        near,
+        hides_servers: !near
+            && matches!(route, Route::Join(Entry::Public | Entry::Through { .. }))
+            && hides_servers(accounts.old, room),
+        route,
     }
 }
 
@@ -266,6 +276,7 @@ fn plan_successor(
         notes: Vec::new(),
         via: vec![accounts.old.server_name().to_owned()],
         near: false,
+        hides_servers: false,
     }
 }
 
@@ -275,9 +286,7 @@ fn is_near(accounts: &Accounts<'_>, room: &SurveyedRoom) -> bool {
     let is_there = |(member, membership): (&OwnedUserId, &MembershipState)| {
         *membership == MembershipState::Join && member.server_name() == server
     };
-    accounts.old.server_name() == server
-        || room.population.contains_key(server)
-        || room.members.iter().any(is_there)
+    accounts.old.server_name() == server || room.members.iter().any(is_there)
 }
 
 /// Why a room is left out unless the person asks for it.

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     make::{Accounts, make, plan_holdings},
-    via::knows_no_other_server,
+    via::via_members,
 };
 use super::{HoldingKind, Options, PlannedHolding, Treatment};
 
@@ -172,16 +172,20 @@ pub struct PlannedRoom {
     /// Whether the new account's server is known to be in it, so that joining it is quick.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub near: bool,
+    /// Whether only the old account's server is known of, although others may be in the room: its
+    /// members are asked for before the new account joins without an invitation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hides_servers: bool,
 }
 
 impl PlannedRoom {
-    /// A room that only `include` named: nothing is known of it but that.
-    fn named(id: &OwnedRoomOrAliasId) -> Self {
+    /// A room of which nothing is known but its name, as when only `include` named it.
+    fn named(id: &RoomOrAliasId) -> Self {
         Self {
             room: RoomLabel {
-                id: id.clone(),
+                id: id.to_owned(),
                 name: None,
-                alias: OwnedRoomAliasId::try_from(id.clone()).ok(),
+                alias: OwnedRoomAliasId::try_from(id.to_owned()).ok(),
                 direct_with: Vec::new(),
                 space: false,
                 encrypted: false,
@@ -192,6 +196,7 @@ impl PlannedRoom {
             notes: Vec::new(),
             via: id.server_name().map(ToOwned::to_owned).into_iter().collect(),
             near: false,
+            hides_servers: false,
         }
     }
 }
@@ -349,6 +354,11 @@ pub enum Reason {
     ServerDenied,
     /// The new account's homeserver does not support the room's version.
     VersionUnsupported(RoomVersionId),
+    /// What this server, that of one of the accounts, tells of the room makes no sense.
+    Unreadable {
+        /// Which server.
+        server: OwnedServerName,
+    },
 }
 
 /// What is done in a room once the new account is in it.

@@ -106,6 +106,10 @@ fn let_in_from(join_rule: &JoinRule) -> Vec<&RoomId> {
 
 /// The route, where it does not depend on other rooms.
 fn certain_route(accounts: &Accounts<'_>, room_id: &RoomId, door: &Door<'_>) -> Option<Route> {
+    if accounts.new_survey.unreadable.contains(room_id) {
+        let server = accounts.new.server_name().to_owned();
+        return Some(Route::Unreachable(Reason::Unreadable { server }));
+    }
     let seen_by_new = accounts.new_survey.rooms.get(room_id).map(|room| &room.membership);
     match seen_by_new {
         Some(MembershipState::Join) => return Some(Route::AlreadyThere),

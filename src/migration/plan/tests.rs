@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use ruma::{MilliSecondsSinceUnixEpoch, user_id};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedUserId, user_id};
 use serde_json::{Value, json};
 
 use super::{
     Accounts, Plan, PlannedRoom,
     fixtures::{NEW, NOW, OLD, Room, new_survey, old_survey, plan, plan_of, restricted, survey},
-    make,
+    make, via_members,
 };
 use crate::migration::{Options, holdings::Copies, survey::Successor};
 
@@ -485,31 +485,68 @@ fn open_invitations_and_knocks_are_listed_with_who_invited() {
 
 #[test]
 fn servers_to_join_through_are_chosen_as_the_specification_proposes() {
-    let mut old = old_survey(
-        &[Room::new("!room:c.example")
-            .public()
-            .power(json!({ "users": { "@admin:few.example": 100 } }))
-            .state("m.room.server_acl", "", json!({ "allow": ["*"], "deny": ["denied.example"] }))],
-        &json!({}),
-    );
+    let acl = json!({ "allow": ["*"], "deny": ["denied.example"] });
+    let room = Room::new("!room:c.example")
+        .public()
+        .power(json!({ "users": { "@admin:few.example": 100 } }))
+        .state("m.room.server_acl", "", acl.clone());
     let members = [
-        ("denied.example", 50),
-        ("127.0.0.1", 40),
-        ("many.example", 30),
-        ("a.example", 20),
-        ("some.example", 10),
-        ("few.example", 1),
+        ("denied.example", 6),
+        ("127.0.0.1", 5),
+        ("many.example", 4),
+        ("a.example", 3),
+        ("some.example", 2),
         ("least.example", 1),
+        ("tiny.example", 1),
     ];
-    let room = old.rooms.values_mut().next().unwrap();
-    for (server, count) in members {
-        room.population.insert(server.try_into().unwrap(), count);
-    }
-    let plan = plan(&old, &new_survey(&json!({})));
+    let members: Vec<OwnedUserId> = members
+        .iter()
+        .flat_map(|(server, count)| (0..*count).map(move |n| format!("@user{n}:{server}")))
+        .map(|user| user.try_into().unwrap())
+        .collect();
+    let seen = members.iter().fold(room, |room, user| room.member(user.as_str(), "join"));
     assert_eq!(
-        plan.rooms[0].via,
+        plan_of(&[seen]).rooms[0].via,
         ["few.example", "many.example", "some.example", "a.example"],
         "power first, then members; the old server last, denied servers and IP literals not at all"
+    );
+    let acl = serde_json::from_value(acl).unwrap();
+    assert_eq!(
+        via_members("a.example".try_into().unwrap(), members.iter(), Some(&acl)),
+        ["many.example", "some.example", "least.example", "a.example"],
+        "the same, where nobody has power"
+    );
+}
+
+#[test]
+fn a_room_that_one_of_the_servers_tells_nonsense_of_is_left_alone() {
+    let mut old = old_survey(
+        &[Room::new("!1-new:c.example").public(), Room::new("!2-fine:c.example").public()],
+        &json!({}),
+    );
+    old.unreadable.insert(ruma::owned_room_id!("!3-old:c.example"));
+    let mut new = new_survey(&json!({}));
+    new.unreadable.insert(ruma::owned_room_id!("!1-new:c.example"));
+    insta::assert_snapshot!(lines(&plan(&old, &new)), @r#"
+    !1-new:c.example Unreachable(Unreadable { server: "b.example" })
+    !2-fine:c.example Join(Public)
+    !3-old:c.example Unreachable(Unreadable { server: "a.example" })
+    "#);
+}
+
+#[test]
+fn members_are_asked_for_only_where_no_other_server_is_known_and_there_may_be_one() {
+    let hides = |room: Room| plan_of(&[room]).rooms[0].hides_servers;
+    let own = || json!({ "users": { OLD: 100 } });
+    let room = || Room::new("!room:a.example").public().power(own());
+    assert!(hides(room()), "four of five members are not known");
+    assert!(!hides(room().of_two_with("@bea:a.example")), "both members are known");
+    assert!(!hides(room().member("@bea:b.example", "join")), "another server is known");
+    let left = room().of_two_with("@bea:a.example").member("@cleo:a.example", "leave");
+    assert!(!hides(left), "who left does not count");
+    assert!(
+        !hides(Room::new("!room:a.example").power(own())),
+        "whoever is invited joins through the inviter"
     );
 }
 

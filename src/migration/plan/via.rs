@@ -1,8 +1,14 @@
 //! The servers to join a room through.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use ruma::{OwnedServerName, ServerName, UserId, events::room::member::MembershipState};
+use ruma::{
+    OwnedServerName, OwnedUserId, ServerName, UserId,
+    events::room::{member::MembershipState, server_acl::RoomServerAclEventContent},
+};
 
 use crate::migration::survey::SurveyedRoom;
 
@@ -13,18 +19,53 @@ const VIA_SERVERS: usize = 4;
 /// From this power level on, somebody counts as running a room.
 const MODERATOR: i64 = 50;
 
-/// The servers, chosen as the specification proposes
+/// The servers, as far as a survey shows them, chosen as the specification proposes
 /// ([routing](https://spec.matrix.org/v1.16/appendices/#routing)): that of the member with the most
 /// power, then those with the most members, but none that the room's ACL denies or that is only an
 /// IP address. The old account's own is among them, last, since it is certainly there now.
 pub(super) fn via(old_server: &ServerName, room: &SurveyedRoom) -> Vec<OwnedServerName> {
+    let known = room.power_levels.users.keys().chain(&room.heroes).chain(room.members.keys());
+    let servers = known.map(|user| user.server_name());
+    let servers = servers.chain(room.alias.iter().map(|alias| alias.server_name()));
+    let candidates = most_powerful(room).into_iter().chain(most_populous(servers));
+    choose(old_server, candidates, room.server_acl.as_ref())
+}
+
+/// The servers of a room whose members are all known, and in which nobody from elsewhere has any
+/// power.
+pub(crate) fn via_members<'a>(
+    old_server: &ServerName,
+    members: impl Iterator<Item = &'a OwnedUserId>,
+    server_acl: Option<&RoomServerAclEventContent>,
+) -> Vec<OwnedServerName> {
+    choose(old_server, most_populous(members.map(|user| user.server_name())), server_acl)
+}
+
+/// Whether a survey shows no server but the old account's own, and not all members either, so that
+/// they have to be asked for before others are told apart from none.
+pub(super) fn hides_servers(old: &UserId, room: &SurveyedRoom) -> bool {
+    let is_there = |(_, membership): &(_, &MembershipState)| **membership == MembershipState::Join;
+    let seen = room.members.iter().filter(is_there).map(|(user, _)| user);
+    let seen: BTreeSet<&UserId> =
+        seen.chain(&room.heroes).map(AsRef::as_ref).chain([old]).collect();
+    via(old.server_name(), room).len() == 1
+        && room.member_count.is_none_or(|count| count > seen.len() as u64)
+}
+
+fn choose<'a>(
+    old_server: &ServerName,
+    candidates: impl IntoIterator<Item = &'a ServerName>,
+    server_acl: Option<&RoomServerAclEventContent>,
+) -> Vec<OwnedServerName> {
+    let is_eligible = |server: &ServerName| {
+        !server.is_ip_literal() && server_acl.is_none_or(|acl| acl.is_allowed(server))
+    };
     let mut servers: Vec<OwnedServerName> = Vec::new();
-    let candidates = most_powerful(room).into_iter().chain(most_populous(room));
-    for server in candidates.filter(|server| *server != old_server && is_eligible(server, room)) {
+    for server in candidates {
         if servers.len() == VIA_SERVERS - 1 {
             break;
         }
-        if servers.iter().all(|known| known != server) {
+        if server != old_server && is_eligible(server) && servers.iter().all(|it| it != server) {
             servers.push(server.to_owned());
         }
     }
@@ -50,36 +91,13 @@ fn most_powerful(room: &SurveyedRoom) -> Option<&ServerName> {
     creators.or_else(powerful).map(|user| user.server_name())
 }
 
-/// Servers by how many members they have, most first: all members where they were loaded, else
-/// those that are known for some other reason.
-fn most_populous(room: &SurveyedRoom) -> Vec<&ServerName> {
+/// Servers by how many members they have, most first.
+fn most_populous<'a>(servers: impl Iterator<Item = &'a ServerName>) -> Vec<&'a ServerName> {
     let mut population: BTreeMap<&ServerName, u64> = BTreeMap::new();
-    for (server, members) in &room.population {
-        *population.entry(server).or_default() += members;
-    }
-    if population.is_empty() {
-        let known = room
-            .power_levels
-            .users
-            .keys()
-            .chain(&room.heroes)
-            .chain(room.members.keys())
-            .map(|user| user.server_name());
-        for server in known.chain(room.alias.iter().map(|alias| alias.server_name())) {
-            *population.entry(server).or_default() += 1;
-        }
+    for server in servers {
+        *population.entry(server).or_default() += 1;
     }
     let mut servers: Vec<_> = population.into_iter().collect();
     servers.sort_by_key(|(server, members)| (Reverse(*members), *server));
     servers.into_iter().map(|(server, _)| server).collect()
-}
-
-fn is_eligible(server: &ServerName, room: &SurveyedRoom) -> bool {
-    !server.is_ip_literal() && room.server_acl.as_ref().is_none_or(|acl| acl.is_allowed(server))
-}
-
-/// Whether only the old account's own server is known to be in a room, so that its members have to
-/// be loaded to find others.
-pub(crate) fn knows_no_other_server(old_server: &ServerName, room: &SurveyedRoom) -> bool {
-    via(old_server, room).len() == 1 && room.member_count.is_none_or(|count| count > 1)
 }

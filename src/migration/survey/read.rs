@@ -26,11 +26,12 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{Survey, SurveyedRoom};
-use crate::migration::holdings::Holdings;
+use crate::{homeserver::Synced, migration::holdings::Holdings};
 
 impl Survey {
     /// Reads a survey of `user_id` from its own `/sync`.
-    pub(crate) fn read(user_id: &UserId, response: &v3::Response) -> Self {
+    pub(crate) fn read(user_id: &UserId, synced: &Synced) -> Self {
+        let response = &synced.response;
         let mut rooms = BTreeMap::new();
         for (room_id, left) in &response.rooms.leave {
             let mut events = Events::default();
@@ -54,7 +55,8 @@ impl Survey {
             rooms.insert(room_id.clone(), read_joined(user_id, joined));
         }
         let holdings = Some(Holdings::read(user_id, response));
-        Self { direct: read_direct(response), holdings, ..Self::of(rooms) }
+        let unreadable = synced.unreadable.clone();
+        Self { direct: read_direct(response), unreadable, holdings, ..Self::of(rooms) }
     }
 
     /// Reads the membership of `user_id` in the rooms that another account's `/sync` tells of.
@@ -74,6 +76,7 @@ impl Survey {
         Self {
             rooms,
             direct: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
             holdings: None,
             successors: BTreeMap::new(),
             versions: None,
@@ -240,7 +243,6 @@ impl Events {
             members: self.members(),
             heroes: Vec::new(),
             member_count: None,
-            population: BTreeMap::new(),
             tags: BTreeMap::new(),
             last_active: self.last_active,
         }

@@ -1,5 +1,6 @@
 //! Reading both accounts: for the plan, and for the check of what was done.
 
+use futures_util::{StreamExt as _, stream};
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomId, UserId,
     events::{StateEventType, room::power_levels::UserPowerLevel},
@@ -13,13 +14,16 @@ use crate::{
         Holding, Inner, Migration, Plan, PlannedHolding, Side,
         holdings::{Copies, Profile, RoomProfile},
         job::Job,
-        plan::{Accounts, knows_no_other_server, make, plan_holdings},
+        plan::{Accounts, make, plan_holdings},
         report::Check,
         run::read_memberships,
         survey::{Survey, membership_filter, survey_filter},
     },
     store::StoreError,
 };
+
+/// How many rooms are asked about at once that a sync may show as they were.
+const REREAD_AT_ONCE: usize = 8;
 
 impl Inner {
     pub(super) async fn make_plan(
@@ -77,19 +81,18 @@ impl Inner {
     }
 
     async fn survey_account(&self, account: &Account, side: Side) -> Result<Survey, Trouble> {
-        let response = account
+        let synced = account
             .sync(survey_filter(), None, None)
             .await
             .map_err(|failure| Trouble::Failed(side, failure))?;
-        let mut survey = Survey::read(account.user_id(), &response);
+        let mut survey = Survey::read(account.user_id(), &synced);
         if let Some(holdings) = &mut survey.holdings {
             holdings.profile = profile_of(account, side).await?;
         }
         Ok(survey)
     }
 
-    /// Surveys the old account, and asks for what its own rooms do not tell: what took their place,
-    /// and, where a room could otherwise not be reached without the old server, who is in it.
+    /// Surveys the old account, and asks for what its own rooms do not tell: what took their place.
     async fn survey_old(&self, account: &Account) -> Result<Survey, Trouble> {
         let mut survey = self.survey_account(account, Side::Old).await?;
         let server = account.user_id().server_name();
@@ -100,18 +103,6 @@ impl Inner {
             let via = vec![server.to_owned()];
             if let Some(summary) = account.room_summary(&room_id, via).await.map_err(failed)? {
                 survey.successors.insert(room_id, summary.into());
-            }
-        }
-        for (room_id, room) in &mut survey.rooms {
-            if room.is_joined_without_invitation() && knows_no_other_server(server, room) {
-                match account.joined_members(room_id).await {
-                    Ok(members) => room.count_servers(members.keys()),
-                    Err(failure @ (Failure::TokenGone { .. } | Failure::Stopped)) => {
-                        return Err(failed(failure));
-                    }
-                    // It costs this room other ways in, and nothing else.
-                    Err(failure) => tracing::info!(room = %room_id, %failure, "no members"),
-                }
             }
         }
         Ok(survey)
@@ -200,6 +191,10 @@ fn doubtful_names(lacking: &[PlannedHolding], new: &Survey) -> Vec<OwnedRoomId> 
     rooms.filter(is_in).cloned().collect()
 }
 
+async fn a_few_at_once<T>(requests: Vec<impl Future<Output = T>>) -> Vec<T> {
+    stream::iter(requests).buffer_unordered(REREAD_AT_ONCE).collect().await
+}
+
 /// Asks by itself what an account is called in these rooms. The state in a sync is that before the
 /// newest event, which may come from a server that had not heard of the name yet.
 async fn reread_names(
@@ -213,7 +208,7 @@ async fn reread_names(
         let user_id = account.user_id().as_str();
         (room_id, account.state(room_id, StateEventType::RoomMember, user_id).await)
     });
-    for (room_id, member) in futures_util::future::join_all(read).await {
+    for (room_id, member) in a_few_at_once(read.collect()).await {
         match (member, holdings.rooms.get_mut(room_id)) {
             (Ok(Some(member)), Some(room)) => room.profile = RoomProfile::of(member),
             (Err(failure), _) => tracing::debug!(room = %room_id, %failure, "no member event"),
@@ -242,7 +237,7 @@ async fn reread_power(
         let levels = account.state(&room_id, StateEventType::RoomPowerLevels, "").await;
         (room_id, levels)
     });
-    for (room_id, levels) in futures_util::future::join_all(read).await {
+    for (room_id, levels) in a_few_at_once(read.collect()).await {
         let Ok(Some(levels)) = levels else { continue };
         let level = levels.get("users").and_then(|users| users.get(new.as_str()));
         let level =
@@ -271,9 +266,9 @@ async fn profile_of(account: &Account, side: Side) -> Result<Option<Profile>, Tr
 /// Surveys what the old account can see of a new one that gave no access: where it is a member.
 async fn survey_through(old: &Account, new: &ruma::UserId) -> Result<Survey, Trouble> {
     let filter = membership_filter(old.user_id(), new);
-    let response = old
+    let synced = old
         .sync(filter, None, None)
         .await
         .map_err(|failure| Trouble::Failed(Side::Old, failure))?;
-    Ok(Survey::read_of_other(new, &response))
+    Ok(Survey::read_of_other(new, &synced.response))
 }
