@@ -12,6 +12,7 @@
 //! | [`town`] | a person with two accounts, her friends and her rooms |
 //! | [`sim`] | a simulated pair of homeservers, in memory, for scale and for faults |
 //! | [`bot`] | the bot binary as a process that can be killed and started again |
+//! | [`build`] | the bot binary as a file |
 //! | [`install`] | Python programs, pinned and installed once |
 //! | [`wait`] | waiting for a condition |
 //!
@@ -20,6 +21,7 @@
 pub mod account;
 mod authority;
 pub mod bot;
+pub mod build;
 mod guard;
 pub mod homeserver;
 pub mod install;

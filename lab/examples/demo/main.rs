@@ -10,7 +10,6 @@ mod screen;
 mod script;
 mod set;
 mod stage;
-mod tern;
 
 use std::{
     io::{Write, stderr},
@@ -19,7 +18,7 @@ use std::{
 
 use anyhow::Result;
 use clap::Parser;
-use lab::{Lab, install};
+use lab::{Lab, build, install};
 use tokio::{signal, time::Instant};
 
 use self::{screen::Screen, set::Set};
@@ -55,7 +54,7 @@ async fn run(arguments: &Arguments) -> Result<bool> {
     let mut screen = Screen::new();
     screen.title("Tern moves Mara from one Matrix account to another")?;
     screen.doing("Building Tern")?;
-    let tern = tern::build().await?;
+    let tern = build::tern(["--example", "demo"]).await?;
     if !install::has_synapse()? {
         screen.doing("Installing Synapse, the homeserver, below target/lab (once, about 30 s)")?;
         install::synapse().await?;

@@ -13,7 +13,7 @@ use matrix_sdk::{
     encryption::EncryptionSettings,
 };
 use ruma::{
-    OwnedEventId, RoomId, UserId,
+    OwnedEventId, OwnedRoomId, RoomId, UserId,
     api::client::{
         filter::{FilterDefinition, RoomEventFilter, RoomFilter},
         sync::sync_events::v3::Filter,
@@ -68,6 +68,16 @@ impl Homeserver {
 impl Person {
     /// Logs in to an account with its password, as a new device.
     pub async fn log_in(account: &Account) -> Result<Self> {
+        Self::log_in_to(account, None).await
+    }
+
+    /// Logs in to an account with its password, as a new device that is told of a single room and
+    /// of no other, so that its first sync is short even where there are thousands.
+    pub async fn log_in_for(account: &Account, room: &RoomId) -> Result<Self> {
+        Self::log_in_to(account, Some(room.to_owned())).await
+    }
+
+    async fn log_in_to(account: &Account, only: Option<OwnedRoomId>) -> Result<Self> {
         let client = Client::builder()
             .homeserver_url(account.url())
             // A homeserver that was stopped and started again is not waited for a minute.
@@ -94,9 +104,9 @@ impl Person {
 
         let timelines = watch::Sender::default();
         // Uploads the device's keys, so that others can write to it from now on.
-        let first = client.sync_once(settings().timeout(Duration::ZERO)).await?;
+        let first = client.sync_once(settings(only.as_deref()).timeout(Duration::ZERO)).await?;
         timeline::absorb(&client, &timelines, first).await;
-        let sync = tokio::spawn(sync(client.clone(), timelines.clone()));
+        let sync = tokio::spawn(sync(client.clone(), only, timelines.clone()));
         Ok(Self { inner: Arc::new(Inner { account, client, timelines, sync }) })
     }
 
@@ -201,9 +211,9 @@ impl Deref for Person {
     }
 }
 
-async fn sync(client: Client, timelines: watch::Sender<Timelines>) {
+async fn sync(client: Client, only: Option<OwnedRoomId>, timelines: watch::Sender<Timelines>) {
     loop {
-        match client.sync_once(settings().timeout(POLL)).await {
+        match client.sync_once(settings(only.as_deref()).timeout(POLL)).await {
             Ok(response) => timeline::absorb(&client, &timelines, response).await,
             Err(error) => {
                 tracing::debug!(%error, "the homeserver is away");
@@ -213,12 +223,13 @@ async fn sync(client: Client, timelines: watch::Sender<Timelines>) {
     }
 }
 
-/// As much timeline at once as Synapse gives, so that gaps are rare.
-fn settings() -> SyncSettings {
+/// As much timeline at once as Synapse gives, so that gaps are rare; of one room or of all.
+fn settings(only: Option<&RoomId>) -> SyncSettings {
     let mut timeline = RoomEventFilter::default();
     timeline.limit = Some(100_u32.into());
     let mut room = RoomFilter::default();
     room.timeline = timeline;
+    room.rooms = only.map(|room| vec![room.to_owned()]);
     let mut filter = FilterDefinition::default();
     filter.room = room;
     SyncSettings::new().filter(Filter::FilterDefinition(filter))
@@ -246,12 +257,25 @@ mod tests {
         let Inner { client, timelines, .. } = &*gina.inner;
         // Another timeout than that of the sync that was broken off: Synapse would answer the same
         // request with what it had for that one.
-        let response = client.sync_once(settings().timeout(Duration::ZERO)).await.unwrap();
+        let response = client.sync_once(settings(None).timeout(Duration::ZERO)).await.unwrap();
         assert!(response.rooms.joined[&room].timeline.limited);
         timeline::absorb(client, timelines, response).await;
 
         let heard: Vec<_> = chat.messages().into_iter().map(|message| message.body).collect();
         let said: Vec<_> = (0..250).map(|number| format!("number {number}.")).collect();
         assert_eq!(heard, said);
+    }
+
+    #[tokio::test]
+    async fn a_client_for_one_room_is_told_of_no_other() {
+        let pair = pair().await.unwrap();
+        let account = pair.old.account("busy").await.unwrap();
+        let room = account.create_room(RoomSpec::private("This")).await.unwrap();
+        let other = account.create_room(RoomSpec::private("Other")).await.unwrap();
+
+        let person = Person::log_in_for(&account, &room).await.unwrap();
+
+        assert!(person.client().get_room(&room).is_some());
+        assert!(person.client().get_room(&other).is_none());
     }
 }

@@ -1,0 +1,112 @@
+//! What the homeservers were asked, from their own access logs: one line for each request that was
+//! answered, with the account, the size of the answer and the user agent.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use anyhow::Result;
+use lab::Pair;
+use ruma::UserId;
+
+/// Requests, and how much was answered to them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Requests {
+    /// By method and path, without what tells one room from another.
+    pub(crate) by_endpoint: BTreeMap<String, usize>,
+    /// Bodies of the answers, in bytes.
+    pub(crate) answered: u64,
+}
+
+impl Requests {
+    pub(crate) fn count(&self) -> usize {
+        self.by_endpoint.values().sum()
+    }
+}
+
+/// A place in the access logs of both homeservers.
+pub(crate) struct Mark(Vec<(PathBuf, u64)>);
+
+impl Mark {
+    /// The end, as of now.
+    pub(crate) fn end(pair: &Pair) -> Result<Self> {
+        let logs = [&pair.old, &pair.new].into_iter().map(|homeserver| {
+            let log = homeserver.log_path();
+            let end = log.metadata()?.len();
+            Ok((log, end))
+        });
+        Ok(Self(logs.collect::<Result<_>>()?))
+    }
+
+    /// What one of these accounts asked after this, with a user agent that begins so.
+    pub(crate) fn requests(&self, accounts: &[&UserId], user_agent: &str) -> Result<Requests> {
+        let mut requests = Requests::default();
+        for (log, mark) in &self.0 {
+            let text = fs::read(log)?;
+            let after = text.get(usize::try_from(*mark)?..).unwrap_or_default();
+            for line in String::from_utf8_lossy(after).lines().filter_map(Line::read) {
+                if line.user_agent.starts_with(user_agent)
+                    && accounts.iter().any(|account| account.as_str() == line.account)
+                {
+                    *requests.by_endpoint.entry(line.endpoint).or_default() += 1;
+                    requests.answered += line.answered;
+                }
+            }
+        }
+        Ok(requests)
+    }
+}
+
+/// A line of an access log, as far as it is wanted here.
+#[derive(Debug, PartialEq)]
+struct Line<'a> {
+    account: &'a str,
+    answered: u64,
+    endpoint: String,
+    user_agent: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// `None` for lines of another kind, which there are many of.
+    fn read(line: &'a str) -> Option<Self> {
+        let (_, line) = line.split_once(" - {")?;
+        let (account, line) = line.split_once("} Processed request: ")?;
+        let (figures, line) = line.split_once(" \"")?;
+        let answered = figures.split(' ').find_map(|figure| figure.strip_suffix('B'))?;
+        let (request, line) = line.split_once("\" \"")?;
+        let (user_agent, _) = line.split_once('"')?;
+        let mut request = request.split(' ');
+        let endpoint = format!("{} {}", request.next()?, endpoint(request.next()?));
+        Some(Self { account, answered: answered.parse().ok()?, endpoint, user_agent })
+    }
+}
+
+/// A path without its query, with `…` in place of each ID.
+fn endpoint(target: &str) -> String {
+    let path = target.split('?').next().unwrap_or_default();
+    let is_id = |part: &&str| {
+        ["!", "@", "#", "$", "%21", "%40", "%23", "%24"].iter().any(|sigil| part.starts_with(sigil))
+    };
+    let parts = path.split('/').map(|part| if is_id(&part) { "…" } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_read_from_what_synapse_logs() {
+        let line = "2026-11-22 02:03:47,483 INFO synapse.access.http.23545 GET-255 127.0.0.1 - \
+                    23545 - {@old:localhost:26374} Processed request: 0.083sec/0.002sec \
+                    ru=(0.017sec, 0.001sec) db=(0.235sec/0.011sec/71) 24069B 200 \"GET \
+                    /_matrix/client/v3/rooms/!abc/joined_members?a=%22b HTTP/1.1\" \"tern/0.1.0\" \
+                    [0 dbevts]";
+        let expected = Line {
+            account: "@old:localhost:26374",
+            answered: 24069,
+            endpoint: "GET /_matrix/client/v3/rooms/…/joined_members".to_owned(),
+            user_agent: "tern/0.1.0",
+        };
+        assert_eq!(Line::read(line), Some(expected));
+        assert_eq!(Line::read("2026-11-22 02:03:47,483 INFO synapse.app - Started"), None);
+    }
+}
