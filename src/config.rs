@@ -69,8 +69,8 @@ pub struct Bot {
 pub enum Entrance {
     /// With a password.
     Password(Secret),
-    /// As the own user of an application service: [`Config::appservices`] has the registration on
-    /// this server.
+    /// As an account that an application service covers: [`Config::appservices`] has the
+    /// registration on this server.
     Appservice(OwnedServerName),
 }
 

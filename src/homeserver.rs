@@ -8,6 +8,7 @@ mod account;
 mod calls;
 mod discovery;
 mod failure;
+mod own_user;
 mod pacing;
 mod transport;
 
@@ -17,6 +18,7 @@ pub use self::{
     calls::{Alias, File, Login, LoginFlow, Nearness, Synced},
     discovery::{DiscoverError, Server},
     failure::{Failure, Fault},
+    own_user::OwnUser,
     pacing::{Action, Budget, Kind, Pacing, Wait, WaitReason},
     transport::{Carrier, Transport, TransportError},
 };

@@ -67,8 +67,8 @@ struct RegistrationArguments {
     /// What the homeserver calls it; no two may have the same.
     #[arg(long, default_value = "tern")]
     id: String,
-    /// The localpart of its own user.
-    #[arg(long, value_name = "LOCALPART", default_value = "tern")]
+    /// The localpart of its own user: another one than the account in bot.user_id.
+    #[arg(long, value_name = "LOCALPART", default_value = "tern-service")]
     sender: String,
 }
 

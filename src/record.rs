@@ -209,8 +209,40 @@ pub enum Ending {
     Declined,
     /// The new account did not answer in time.
     Expired,
-    /// This side said `cancel`.
-    CancelledBy(Side),
+    /// Somebody said `cancel`.
+    CancelledBy(By),
+}
+
+/// Who said that a migration is to go another way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// The old account.
+    Old,
+    /// The new account.
+    New,
+    /// An admin of the bot.
+    Admin,
+}
+
+impl By {
+    /// Which of the two accounts, if it was one.
+    pub fn side(self) -> Option<Side> {
+        match self {
+            Self::Old => Some(Side::Old),
+            Self::New => Some(Side::New),
+            Self::Admin => None,
+        }
+    }
+}
+
+impl From<Side> for By {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Old => Self::Old,
+            Side::New => Self::New,
+        }
+    }
 }
 
 /// What the person chose for this migration.

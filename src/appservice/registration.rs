@@ -23,7 +23,7 @@ pub struct NewRegistration {
     pub users: Option<String>,
     /// What the homeserver calls it.
     pub id: String,
-    /// The localpart of the application service's own user.
+    /// The localpart of the application service's own user: another one than the bot's account.
     pub sender: String,
 }
 
@@ -69,9 +69,6 @@ struct File<'a> {
     sender_localpart: &'a str,
     rate_limited: bool,
     namespaces: Namespaces,
-    /// Synapse lets the application service make devices only with this. See MSC4190.
-    #[serde(rename = "io.element.msc4190")]
-    device_management: bool,
 }
 
 #[derive(Serialize)]
@@ -125,7 +122,6 @@ impl NewRegistration {
             namespaces: Namespaces {
                 users: [Namespace { exclusive: false, regex: self.namespace()? }],
             },
-            device_management: true,
         };
         Ok(Zeroizing::new(serde_yaml::to_string(&file)?))
     }
@@ -175,7 +171,7 @@ mod tests {
             url: "http://tern:29340".parse().unwrap(),
             users: None,
             id: "tern".to_owned(),
-            sender: "tern".to_owned(),
+            sender: "tern-service".to_owned(),
         }
     }
 

@@ -9,7 +9,10 @@ use matrix_sdk::{
     encryption::{BackupDownloadStrategy, EncryptionSettings},
     ruma::{
         OwnedDeviceId, OwnedUserId,
-        api::client::{keys::upload_keys, uiaa},
+        api::{
+            client::{keys::upload_keys, uiaa},
+            error::ErrorCode,
+        },
         assign,
         serde::Raw,
     },
@@ -26,7 +29,7 @@ use super::{
 use crate::{
     clock::{SharedClock, Timestamp},
     config::{self, Config},
-    homeserver::Transport,
+    homeserver::{Failure, OwnUser, Transport},
     secret::{ExposeSecret as _, Secret},
     store::{Batch, Store, StoreError, Table},
 };
@@ -52,6 +55,8 @@ struct AccountRecord {
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) client: Client,
+    /// The bot with more rights than its session has, if it is an application service's own user.
+    pub(super) own_user: Option<OwnUser>,
     pub(super) first_started: Timestamp,
 }
 
@@ -77,7 +82,8 @@ impl Entrance<'_> {
         let client = if restored { client } else { self.log_in(&record).await? };
         self.sign_itself(&client).await;
         self.name_itself(&client).await;
-        Ok(Account { client, first_started: record.first_started })
+        let own_user = self.own_user();
+        Ok(Account { client, own_user, first_started: record.first_started })
     }
 
     /// What is kept about the account; made up on first start, before anything is sent.
@@ -161,23 +167,55 @@ impl Entrance<'_> {
     async fn log_in(&self, record: &AccountRecord) -> Result<Client, BotError> {
         let client = self.client(record).await?;
         let was_device_before = self.store.secret(TOKEN)?.is_some();
-        client
-            .matrix_auth()
-            .login_username(&record.user_id, self.password().expose_secret())
-            .device_id(record.device_id.as_str())
-            .initial_device_display_name(DEVICE_NAME)
-            .send()
-            .await
-            .map_err(|source| BotError::Login {
-                user_id: record.user_id.clone(),
-                source: Box::new(source),
-            })?;
+        match &self.config.bot.entrance {
+            config::Entrance::Password(password) => {
+                log_in_with_password(&client, record, password).await?;
+            }
+            config::Entrance::Appservice(_) => self.log_in_as_service(&client, record).await?,
+        }
         if was_device_before {
             show_keys_again(&client).await;
         }
         self.keep_token(&client).await?;
         tracing::info!(user_id = %record.user_id, device_id = %record.device_id, "logged in");
         Ok(client)
+    }
+
+    /// Encryption needs a device, and matrix-sdk a token of that device: requests with the `as_token`
+    /// would have to name the device, which it cannot have them do.
+    async fn log_in_as_service(
+        &self,
+        client: &Client,
+        record: &AccountRecord,
+    ) -> Result<(), BotError> {
+        let user_id = &record.user_id;
+        let refused = |failure: Failure| match failure.code() {
+            Some(ErrorCode::AppserviceLoginUnsupported) => {
+                BotError::NoServiceLogin { user_id: user_id.clone() }
+            }
+            _ => BotError::ServiceLogin { user_id: user_id.clone(), source: failure },
+        };
+        let Some(own_user) = self.own_user() else { return Ok(()) };
+        own_user.register().await.map_err(refused)?;
+        if !own_user.may_sync().await.map_err(refused)? {
+            return Err(BotError::NoSync { user_id: user_id.clone() });
+        }
+        let login = own_user.log_in(&record.device_id, DEVICE_NAME).await.map_err(refused)?;
+        client
+            .matrix_auth()
+            .restore_session(session(record, &login.token), RoomLoadSettings::default())
+            .await
+            .map_err(|source| BotError::Session {
+                user_id: user_id.clone(),
+                source: Box::new(source),
+            })
+    }
+
+    fn own_user(&self) -> Option<OwnUser> {
+        let config::Entrance::Appservice(server) = &self.config.bot.entrance else { return None };
+        let appservice = self.config.appservices.on(server)?;
+        let user_id = self.config.bot.user_id.clone();
+        Some(OwnUser::new(self.transport.clone(), appservice.clone(), user_id))
     }
 
     async fn keep_token(&self, client: &Client) -> Result<(), StoreError> {
@@ -204,25 +242,20 @@ impl Entrance<'_> {
             }
         }
         let Err(error) = encryption.bootstrap_cross_signing(None).await else { return };
-        let Some(stage) = error.as_uiaa_response() else {
+        let (Some(stage), config::Entrance::Password(password)) =
+            (error.as_uiaa_response(), &self.config.bot.entrance)
+        else {
             tracing::warn!(%error, "the bot's device could not be signed");
             return;
         };
         let user =
             uiaa::UserIdentifier::Matrix(uiaa::MatrixUserIdentifier::new(user_id.to_string()));
-        let password = self.password().expose_secret().to_owned();
+        let password = password.expose_secret().to_owned();
         let password =
             assign!(uiaa::Password::new(user, password), { session: stage.session.clone() });
         let auth = uiaa::AuthData::Password(password);
         if let Err(error) = encryption.bootstrap_cross_signing(Some(auth)).await {
             tracing::warn!(%error, "the bot's device could not be signed");
-        }
-    }
-
-    fn password(&self) -> &Secret {
-        match &self.config.bot.entrance {
-            config::Entrance::Password(password) => password,
-            config::Entrance::Appservice(_) => todo!("see issue 4"),
         }
     }
 
@@ -243,6 +276,22 @@ impl Entrance<'_> {
             tracing::warn!(%error, "the bot's display name could not be set");
         }
     }
+}
+
+async fn log_in_with_password(
+    client: &Client,
+    record: &AccountRecord,
+    password: &Secret,
+) -> Result<(), BotError> {
+    let login = client
+        .matrix_auth()
+        .login_username(&record.user_id, password.expose_secret())
+        .device_id(record.device_id.as_str())
+        .initial_device_display_name(DEVICE_NAME);
+    login.send().await.map(drop).map_err(|source| BotError::Login {
+        user_id: record.user_id.clone(),
+        source: Box::new(source),
+    })
 }
 
 /// A device that was logged out has lost its keys on the homeserver, though it still has them

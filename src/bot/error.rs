@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use matrix_sdk::ruma::OwnedUserId;
 
-use crate::{homeserver::DiscoverError, store::StoreError};
+use crate::{
+    homeserver::{DiscoverError, Failure},
+    store::StoreError,
+};
 
 /// Why the bot cannot run, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +29,37 @@ pub enum BotError {
         user_id: OwnedUserId,
         /// What the homeserver said.
         source: Box<matrix_sdk::Error>,
+    },
+
+    /// The bot cannot log in as an application service's own user.
+    #[error("cannot log in as {user_id}: check that its homeserver has the same registration")]
+    ServiceLogin {
+        /// The bot's account.
+        user_id: OwnedUserId,
+        /// What the homeserver said.
+        source: Failure,
+    },
+
+    /// The homeserver lets application services make devices, but not log in.
+    #[error(
+        "the homeserver of {user_id} does not let application services log in, which encryption \
+         needs: take io.element.msc4190 out of the registration, if it is there, or else give the \
+         bot an account with bot.password instead of bot.appservice"
+    )]
+    NoServiceLogin {
+        /// The bot's account.
+        user_id: OwnedUserId,
+    },
+
+    /// The homeserver tells the bot nothing.
+    #[error(
+        "the homeserver of {user_id} tells it nothing of what happens, as Synapse does with the user \
+         that a registration has as sender_localpart: give the bot another bot.user_id that the \
+         registration's namespaces.users cover, or another sender_localpart"
+    )]
+    NoSync {
+        /// The bot's account.
+        user_id: OwnedUserId,
     },
 
     /// The store belongs to another account.

@@ -11,6 +11,7 @@ mod commands;
 mod deliver;
 mod error;
 mod grammar;
+mod hands;
 mod inbox;
 mod progress;
 mod reach;

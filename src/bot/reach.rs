@@ -21,9 +21,10 @@ use matrix_sdk::{
 use serde_json::json;
 
 use super::{
+    hands::Mishap,
     inbox::Undone,
     records::Room as Record,
-    retry::{Fate, fate},
+    retry::{Failed as _, Fate},
     rooms::{self, Company},
     shared::Bot,
     wording::{self, Unasked},
@@ -89,10 +90,7 @@ pub(super) async fn invite(bot: &Bot, user: &UserId, reason: &str) -> Result<Rea
             _ => Reach::Invited,
         });
     }
-    // As a state event, which unlike an invite can say that this is a direct chat.
-    let content = json!({ "membership": "invite", "is_direct": true, "reason": reason });
-    let sent = room.send_state_event_raw("m.room.member", user.as_str(), content).await;
-    if let Err(error) = sent {
+    if let Err(error) = bot.hands.invite(&room, user, reason).await {
         return Ok(failed(&error));
     }
     bot.shared.records.change_person(user, |person| person.outreach.invited = true).await?;
@@ -140,45 +138,40 @@ async fn made_before(bot: &Bot, user: &UserId) -> Result<Option<Room>, Undone> {
 /// Asks whether there is such an account, which an invitation does not tell.
 async fn seek(bot: &Bot, user: &UserId) -> Option<Reach> {
     let request = get_profile::v3::Request::new(user.to_owned());
-    let error = matrix_sdk::Error::from(bot.client.send(request).await.err()?);
-    if status(&error) == Some(404) {
+    let error = Mishap::Client(bot.client.send(request).await.err()?.into());
+    if error.status() == Some(404) {
         return Some(Reach::Not(Unasked::NoSuchAccount));
     }
     // A server need not tell strangers about its accounts.
-    matches!(fate(&error), Fate::Passing(_)).then(|| failed(&error))
+    matches!(error.fate(), Fate::Passing(_)).then(|| failed(&error))
 }
 
-async fn create(bot: &Bot, user: &UserId, reason: &str) -> Result<Room, matrix_sdk::Error> {
+async fn create(bot: &Bot, user: &UserId, reason: &str) -> Result<Room, Mishap> {
     let creation = json!({ MADE_FOR: user }).to_string();
+    let creation = Raw::<CreationContent>::from_json_string(creation)
+        .map_err(|error| Mishap::Client(error.into()))?;
     let encryption = RoomEncryptionEventContent::with_recommended_defaults();
     let request = assign!(create_room::v3::Request::new(), {
-        creation_content: Some(Raw::<CreationContent>::from_json_string(creation)?),
+        creation_content: Some(creation),
         initial_state: vec![InitialStateEvent::with_empty_state_key(encryption).to_raw_any()],
         is_direct: true,
         name: Some(wording::asking_room_name(&bot.shared.config.bot.display_name)),
         preset: Some(create_room::v3::RoomPreset::TrustedPrivateChat),
         topic: Some(reason.to_owned()),
     });
-    bot.client.create_room(request).await
+    bot.hands.create_room(request).await
 }
 
 /// What a failed request on the way to a person means.
-fn failed(error: &matrix_sdk::Error) -> Reach {
-    match fate(error) {
+fn failed(error: &Mishap) -> Reach {
+    match error.fate() {
         // The bot's own homeserver limits it: nothing that concerns the person.
         Fate::Passing(Some(told)) => Reach::Later(None, told),
-        Fate::Passing(None) if status(error).is_none() => Reach::Later(None, PAUSE),
+        Fate::Passing(None) if error.status().is_none() => Reach::Later(None, PAUSE),
         Fate::Passing(None) => Reach::Later(Some(Unasked::ServerUnreachable), PAUSE),
         Fate::SessionGone => Reach::Later(None, PAUSE),
-        Fate::Final => {
-            let words = error.as_client_api_error().map(ToString::to_string);
-            Reach::Not(Unasked::Refused(words.unwrap_or_else(|| error.to_string())))
-        }
+        Fate::Final => Reach::Not(Unasked::Refused(error.words())),
     }
-}
-
-fn status(error: &matrix_sdk::Error) -> Option<u16> {
-    error.as_client_api_error().map(|answer| answer.status_code.as_u16())
 }
 
 /// Takes back an invitation that nobody needs any more.

@@ -7,7 +7,7 @@ use matrix_sdk::{
     ruma::api::error::{ErrorKind, RetryAfter},
 };
 
-use crate::clock::SharedClock;
+use crate::{clock::SharedClock, homeserver::Failure};
 
 /// The first and the longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
@@ -21,6 +21,28 @@ pub(super) enum Fate {
     SessionGone,
     /// It would fail again.
     Final,
+}
+
+/// A failed request of the bot's own.
+pub(super) trait Failed: std::fmt::Display {
+    /// What that means.
+    fn fate(&self) -> Fate;
+}
+
+impl Failed for Error {
+    fn fate(&self) -> Fate {
+        fate(self)
+    }
+}
+
+impl Failed for Failure {
+    fn fate(&self) -> Fate {
+        match self {
+            Self::Limited { retry_after } => Fate::Passing(*retry_after),
+            failure if failure.is_retryable() => Fate::Passing(None),
+            _ => Fate::Final,
+        }
+    }
 }
 
 /// Sorts a failed request.
@@ -68,12 +90,13 @@ impl Backoff {
 }
 
 /// Tries until it succeeds or fails for good.
-pub(super) async fn until_final<T, F>(
+pub(super) async fn until_final<T, E, F>(
     clock: &SharedClock,
     mut request: impl FnMut() -> F,
-) -> Result<T, Error>
+) -> Result<T, E>
 where
-    F: Future<Output = Result<T, Error>>,
+    E: Failed,
+    F: Future<Output = Result<T, E>>,
 {
     let mut backoff = Backoff::new(clock.clone());
     loop {
@@ -81,7 +104,7 @@ where
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        match fate(&error) {
+        match error.fate() {
             Fate::Passing(told) => {
                 tracing::debug!(%error, "a request is tried again");
                 backoff.wait(told).await;

@@ -45,7 +45,7 @@ pub(super) async fn company(bot: &Bot, room: &Room) -> Result<Company, matrix_sd
 pub(super) async fn accept_invitation(bot: &Bot, room: &Room) {
     let joined = until_final(&bot.shared.clock, || async {
         // Meanwhile it may have been taken back.
-        if room.state() == RoomState::Invited { room.join().await } else { Ok(()) }
+        if room.state() == RoomState::Invited { bot.hands.join(room).await } else { Ok(()) }
     });
     if let Err(error) = joined.await {
         tracing::warn!(room = %room.room_id(), %error, "an invitation could not be accepted");

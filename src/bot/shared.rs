@@ -5,7 +5,7 @@ use std::sync::Arc;
 use matrix_sdk::{Client, ruma::OwnedUserId};
 use tokio::sync::watch;
 
-use super::{account::Account, records::Records, talk::Talk};
+use super::{account::Account, hands::Hands, records::Records, talk::Talk};
 use crate::{
     clock::{SharedClock, Timestamp},
     config::Config,
@@ -36,6 +36,7 @@ pub(super) struct Bot {
     pub(super) shared: Shared,
     pub(super) client: Client,
     pub(super) talk: Talk,
+    pub(super) hands: Hands,
     pub(super) me: OwnedUserId,
     /// What was said before is not for this bot.
     pub(super) first_started: Timestamp,
@@ -45,9 +46,10 @@ pub(super) struct Bot {
 
 impl Bot {
     pub(super) fn new(shared: Shared, account: Account) -> Self {
-        let Account { client, first_started } = account;
+        let Account { client, own_user, first_started } = account;
         Self {
             talk: Talk::new(client.clone(), shared.clock.clone()),
+            hands: Hands::new(client.clone(), own_user),
             me: shared.config.bot.user_id.clone(),
             company_changed: watch::Sender::new(0),
             shared,

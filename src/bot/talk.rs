@@ -148,7 +148,8 @@ impl Talk {
         let room = self.room(room)?;
         let transaction = OwnedTransactionId::from(format!("tern-redact-{event}"));
         until_final(&self.clock, || async {
-            Ok(room.redact(event, Some(why), Some(transaction.clone())).await?)
+            let redacted = room.redact(event, Some(why), Some(transaction.clone())).await;
+            redacted.map_err(Error::from)
         })
         .await?;
         Ok(())

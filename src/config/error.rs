@@ -105,7 +105,7 @@ pub enum ConfigError {
         servers: [OwnedServerName; 2],
     },
 
-    /// The bot cannot be the own user of that application service.
+    /// The application service cannot act as the bot.
     #[error("{path}: bot.appservice: {server}: {what}")]
     OwnUser {
         /// The configuration file.

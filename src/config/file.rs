@@ -226,7 +226,7 @@ impl BotKeys {
     }
 }
 
-/// The bot as an application service's own user, if that is who it is to be.
+/// The bot as an account that an application service covers.
 fn own_user(
     path: &Path,
     user_id: &UserId,
@@ -237,9 +237,8 @@ fn own_user(
         |what| ConfigError::OwnUser { path: path.to_owned(), server: server.clone(), what };
     match appservices.on(&server) {
         None => Err(mismatch(format!("appservices has no {server}"))),
-        Some(found) if found.sender() != user_id => {
-            let sender = found.sender();
-            Err(mismatch(format!("the registration's own user is {sender}, not bot.user_id")))
+        Some(found) if !found.covers(user_id) => {
+            Err(mismatch(format!("the registration does not cover {user_id} (bot.user_id)")))
         }
         Some(_) => Ok(Entrance::Appservice(server)),
     }

@@ -230,7 +230,7 @@ fn a_registration_that_cannot_be_used_is_named_with_its_key_and_file() {
     insta::assert_snapshot!(cause_with(&good.replace("hs_token: replace-this-by-64-other-random-characters", "hs_token: ''")), @"hs_token is empty");
     insta::assert_snapshot!(cause_with(&good.replace("url: http://tern:29340", "url: tern")), @r#"url is not one, like "http://localhost:29340""#);
     insta::assert_snapshot!(cause_with(&good.replace("^@.*", "^@(.*")), @r#"namespaces.users: ^@(.*:example\.org$ is not a regular expression: unclosed group"#);
-    insta::assert_snapshot!(cause_with(&good.replace("sender_localpart: tern", "sender_localpart: '@tern:example.org'")), @"sender_localpart makes no user ID on example.org");
+    insta::assert_snapshot!(cause_with(&good.replace("sender_localpart: tern-service", "sender_localpart: '@tern:example.org'")), @"sender_localpart makes no user ID on example.org");
     fs::remove_file(&file).unwrap();
     let missing = parse(&with_registration("@tern:example.org", &file)).unwrap_err();
     let cause = std::error::Error::source(&missing).unwrap().to_string();
@@ -239,10 +239,9 @@ fn a_registration_that_cannot_be_used_is_named_with_its_key_and_file() {
 }
 
 #[test]
-fn a_bot_that_cannot_be_the_own_user_of_a_registration_is_told_why() {
+fn a_bot_whose_account_no_registration_covers_is_told_why() {
     let example = Path::new("registration.example.yaml");
-    insta::assert_snapshot!(error(&with_registration("@other:example.org", example)), @"config.yaml: bot.appservice: example.org: the registration's own user is @tern:example.org, not bot.user_id");
-    insta::assert_snapshot!(error(&with_registration("@tern:other.org", example)), @"config.yaml: bot.appservice: example.org: the registration's own user is @tern:example.org, not bot.user_id");
+    insta::assert_snapshot!(error(&with_registration("@tern:other.org", example)), @"config.yaml: bot.appservice: example.org: the registration does not cover @tern:other.org (bot.user_id)");
     insta::assert_snapshot!(error(&with_registration("@tern:example.org", example).replace("appservice: example.org", "appservice: other.org")), @"config.yaml: bot.appservice: other.org: appservices has no other.org");
     let both = with_registration("@tern:example.org", example)
         .replace("  appservice:", "  password: hunter2\n  appservice:");

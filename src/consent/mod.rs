@@ -101,7 +101,7 @@ mod tests {
     use ruma::{owned_event_id, owned_room_id, owned_user_id};
 
     use super::*;
-    use crate::record::{Consent, Ending, Options, Party};
+    use crate::record::{By, Consent, Ending, Options, Party};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_consent_ends_with_no_lapse_or_cancel() {
-        for ending in [Ending::Declined, Ending::Expired, Ending::CancelledBy(Side::New)] {
+        for ending in [Ending::Declined, Ending::Expired, Ending::CancelledBy(By::New)] {
             let migration = migration(Phase::Cancelled(ending), true, true);
             assert!(standing(&migration, Side::Old).is_none(), "{ending:?}");
             assert!(standing(&migration, Side::New).is_none(), "{ending:?}");

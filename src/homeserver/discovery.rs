@@ -106,6 +106,18 @@ impl DiscoverError {
     }
 }
 
+/// What it means for a request that was to be sent there.
+impl From<DiscoverError> for Failure {
+    fn from(error: DiscoverError) -> Self {
+        match error {
+            DiscoverError::Unreachable { url, fault } => {
+                Self::Unreachable { host: url.authority().to_owned(), fault }
+            }
+            error => Self::Garbage { what: error.to_string() },
+        }
+    }
+}
+
 impl Transport {
     /// Finds the homeserver of `name`: first where the configuration says, then through
     /// `/.well-known/matrix/client`, then at the name itself ([server discovery]). Remembers what

@@ -3,7 +3,7 @@
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use super::{MigrationId, Side};
+use super::{By, MigrationId, Side};
 use crate::homeserver::Failure;
 
 /// Something that a person has to be told, stored in the same moment as the change it tells of and
@@ -80,20 +80,25 @@ pub enum Event {
     /// To both: `pause` was said.
     Paused {
         /// By whom.
-        by: Side,
+        by: By,
     },
     /// To both: `resume` was said.
     Resumed {
         /// By whom.
-        by: Side,
+        by: By,
     },
     /// To both: `cancel` was said. What was already done stays, and is in the report.
     Cancelled {
         /// By whom.
-        by: Side,
+        by: By,
     },
     /// To both: everything that could be done is done, and the report is there.
     Finished,
+    /// To everybody local whom it may concern: an admin said this.
+    Announced {
+        /// In these words.
+        text: String,
+    },
     /// To the side that did not say it: `forget` was said, and nothing is stored any more.
     Forgotten {
         /// The account moved from.

@@ -48,7 +48,7 @@ use self::{
     journal::{Change, Journal},
 };
 pub use crate::record::{
-    Access, Consent, Ending, HoldingKind, Migration, MigrationId, Options, Party, Phase, Side,
+    Access, By, Consent, Ending, HoldingKind, Migration, MigrationId, Options, Party, Phase, Side,
 };
 use crate::{
     access::Sessions,

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        migration::{Access, Consent, Ending, MigrationId, Options, Party},
+        migration::{Access, By, Consent, Ending, MigrationId, Options, Party},
     };
 
     fn registration(server: &str) -> Appservice {
@@ -155,7 +155,7 @@ mod tests {
             Phase::AwaitingGo,
             Phase::Paused(Box::new(Phase::Running)),
             Phase::Finished,
-            Phase::Cancelled(Ending::CancelledBy(Side::New)),
+            Phase::Cancelled(Ending::CancelledBy(By::New)),
         ] {
             assert_eq!(concern(&migration(phase, true), &registration, &member), None);
         }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use ruma::{event_id, owned_event_id, owned_room_id, owned_user_id, push::RuleKind};
 
 use super::{
-    Access, Consent, Ending, Event, Holding, HoldingKind, HoldingOutcome, HoldingRow, Migration,
-    MigrationId, Notice, Options, Outcome, Party, Phase, Plan, PlannedHolding, Report, ReportRow,
-    RoomLabel, RouteKind, SecretMessage, Side, StepResult, Treatment,
+    Access, By, Consent, Ending, Event, Holding, HoldingKind, HoldingOutcome, HoldingRow,
+    Migration, MigrationId, Notice, Options, Outcome, Party, Phase, Plan, PlannedHolding, Report,
+    ReportRow, RoomLabel, RouteKind, SecretMessage, Side, StepResult, Treatment,
     step::{RoomRecord, StepKind},
 };
 use crate::{clock::Timestamp, homeserver::Failure};
@@ -86,7 +86,8 @@ fn phases() -> Vec<Phase> {
         Phase::Finished,
         Phase::Cancelled(Ending::Declined),
         Phase::Cancelled(Ending::Expired),
-        Phase::Cancelled(Ending::CancelledBy(Side::New)),
+        Phase::Cancelled(Ending::CancelledBy(By::New)),
+        Phase::Cancelled(Ending::CancelledBy(By::Admin)),
     ]
 }
 
@@ -124,10 +125,11 @@ fn every_notice_is_stored_in_this_form() {
         Event::PlanReady,
         Event::SurveyFailed { side: Side::Old, reason: failure() },
         Event::Started,
-        Event::Paused { by: Side::Old },
-        Event::Resumed { by: Side::New },
-        Event::Cancelled { by: Side::Old },
+        Event::Paused { by: By::Old },
+        Event::Resumed { by: By::New },
+        Event::Cancelled { by: By::Old },
         Event::Finished,
+        Event::Announced { text: "The server closes on Friday.".into() },
         Event::Forgotten { old, new },
     ]
     .into_iter()

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     access::{OpenError, Sessions},
-    homeserver::{Account, DiscoverError, Failure},
+    homeserver::{Account, Failure},
     store::{Batch, StoreError},
 };
 
@@ -340,7 +340,7 @@ impl Inner {
             Ok(account) => Ok(account.map(|account| account.until(stop.clone()))),
             Err(OpenError::Store(error)) => Err(Trouble::Store(error)),
             Err(OpenError::Failed(failure)) => Err(Trouble::Failed(side, failure)),
-            Err(OpenError::Discovery(error)) => Err(Trouble::Failed(side, undiscovered(error))),
+            Err(OpenError::Discovery(error)) => Err(Trouble::Failed(side, error.into())),
             Err(error @ (OpenError::NotCovered | OpenError::ServiceRefused(_))) => {
                 tracing::error!(account = %standing.user_id(), %error, "no masquerade");
                 Err(Trouble::NoService(side))
@@ -394,14 +394,5 @@ impl Inner {
             }
         }
         Ok(())
-    }
-}
-
-fn undiscovered(error: DiscoverError) -> Failure {
-    match error {
-        DiscoverError::Unreachable { url, fault } => {
-            Failure::Unreachable { host: url.authority().to_owned(), fault }
-        }
-        error => Failure::Garbage { what: error.to_string() },
     }
 }

@@ -16,6 +16,7 @@ mod limits;
 mod manner;
 mod metrics;
 mod other_clients;
+mod own_user;
 mod pushed;
 mod registration;
 mod rooms;

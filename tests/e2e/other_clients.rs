@@ -10,8 +10,12 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn an_independent_client_chats_with_the_bot_encrypted() {
+    nio_chats_with(&Scene::new("nio").await).await;
+}
+
+/// Says `help` and `status` to the bot, as the old account.
+pub(crate) async fn nio_chats_with(scene: &Scene<'_>) {
     let python = install::nio().await.unwrap();
-    let scene = Scene::new("nio").await;
     let store = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/other_clients.py");
     let output = Command::new(python)
@@ -22,7 +26,7 @@ async fn an_independent_client_chats_with_the_bot_encrypted() {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = time::timeout(PATIENCE, output).await.expect("the client ends in time").unwrap();
+    let output = time::timeout(PATIENCE, output).await.unwrap().unwrap();
     assert!(
         output.status.success(),
         "{}{}",

@@ -24,7 +24,7 @@ async fn a_homeserver_takes_both_the_example_and_what_is_written() {
 
     // The example's namespace is another server's, but its own user is this one's.
     let own = whoami(homeserver.url(), &example, "").await;
-    assert_eq!(own["user_id"], format!("@tern:{}", homeserver.name()));
+    assert_eq!(own["user_id"], format!("@tern-service:{}", homeserver.name()));
     let written = homeserver.registration(&service).unwrap();
     let query = format!("?user_id={}", person.user_id());
     let masked = whoami(homeserver.url(), &written, &query).await;

@@ -54,10 +54,31 @@ impl<'a> Scene<'a> {
         pair: &'a Pair,
         name: &str,
         service: Option<&Service>,
+        settings: Value,
+    ) -> Self {
+        let account = pair.old.account(&format!("{name}-tern")).await.unwrap();
+        Self::with_bot(pair, name, account, service, settings).await
+    }
+
+    /// The bot is the own user of `service`, on the old server.
+    pub(crate) async fn as_own_user(
+        pair: &'a Pair,
+        service: &Service,
         mut settings: Value,
     ) -> Self {
-        settings["access"] = json!({ "allow": ["@*:*"] });
-        let account = pair.old.account(&format!("{name}-tern")).await.unwrap();
+        let account = pair.old.own_user(service, "bot").unwrap();
+        settings["bot"] = json!({ "password": null, "appservice": pair.old.name() });
+        Self::with_bot(pair, service.id(), account, Some(service), settings).await
+    }
+
+    async fn with_bot(
+        pair: &'a Pair,
+        name: &str,
+        account: Account,
+        service: Option<&Service>,
+        mut settings: Value,
+    ) -> Self {
+        settings["access"]["allow"] = json!(["@*:*"]);
         let servers = [&pair.old, &pair.new];
         let options = BotOptions {
             settings,

@@ -1,5 +1,7 @@
 //! Making accounts, through Synapse's admin API.
 
+use std::fs;
+
 use anyhow::{Context, Result};
 use hmac::{Hmac, Mac};
 use ruma::{OwnedDeviceId, OwnedUserId};
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 
 use super::Homeserver;
-use crate::{account::Account, random};
+use crate::{account::Account, random, service::Service};
 
 #[derive(Deserialize)]
 struct Nonce {
@@ -36,6 +38,17 @@ impl Homeserver {
     /// Makes the account of a server admin, who may use Synapse's admin API.
     pub async fn register_admin(&self, localpart: &str, password: &str) -> Result<Account> {
         self.register_as(localpart, password, true).await
+    }
+
+    /// A user for an application service that the homeserver knows to be, whose localpart begins
+    /// with the service's ID. It has no password, and need not be there yet.
+    pub fn own_user(&self, service: &Service, name: &str) -> Result<Account> {
+        let path = self.registration(service).context("the service is not registered here")?;
+        let registration = fs::read_to_string(path)?;
+        let as_token = registration.lines().find_map(|line| line.strip_prefix("as_token: "));
+        let as_token = as_token.context("the registration has no as_token")?.to_owned();
+        let user_id = format!("@{}-{name}:{}", service.id(), self.name()).try_into()?;
+        Ok(Account::known(self.url(), user_id, "none".into(), as_token, ""))
     }
 
     /// Follows <https://element-hq.github.io/synapse/latest/admin_api/register_api.html>.

@@ -10,12 +10,16 @@ use super::{
     progress::progress,
     refusals::failure_words,
     report::report,
+    value::clean,
 };
 use crate::{
     clock::Timestamp,
     homeserver::Failure,
-    migration::{Access, Event, Migration, Phase, Plan, Progress, Report, Side},
+    migration::{Access, By, Event, Migration, Phase, Plan, Progress, Report, Side},
 };
+
+/// How many characters of a line of an announcement are told.
+const LONGEST_ANNOUNCEMENT: usize = 4_000;
 
 /// What is known when something is told.
 #[derive(Clone, Copy, Debug)]
@@ -91,17 +95,25 @@ pub(crate) fn notice(event: &Event, facts: &Facts<'_>) -> Message {
             Some(ready) => report(ready, migration, facts.reader),
             None => Message::new("The migration is finished. Say `report` for the report."),
         },
+        Event::Announced { text } => announced(text),
         Event::Forgotten { .. } => super::forgotten(),
     }
 }
 
-/// `You`, or the account that did it.
-fn you_or_account(side: Side, facts: &Facts<'_>) -> Line {
-    if side == facts.reader {
-        "You".into()
-    } else {
-        line!("{who}", who = &facts.migration.party(side).user_id)
+/// `You`, or the account or the admin who did it.
+fn you_or_account(by: By, facts: &Facts<'_>) -> Line {
+    match by.side() {
+        Some(side) if side == facts.reader => "You".into(),
+        Some(side) => line!("{who}", who = &facts.migration.party(side).user_id),
+        None => "An admin of this bot".into(),
     }
+}
+
+/// An admin's own words, line by line, marked as theirs.
+fn announced(text: &str) -> Message {
+    Message::new("An admin of this bot tells everybody whose migration is not finished:")
+        .lines(text.lines().map(|said| Line::text(&clean(said, LONGEST_ANNOUNCEMENT))))
+        .and("`status` tells how your migration stands.")
 }
 
 fn time_left(facts: &Facts<'_>) -> Duration {
@@ -394,7 +406,7 @@ fn survey_failed(side: Side, reason: &Failure, facts: &Facts<'_>) -> Message {
     .and("Say `plan` to try again; `cancel` ends the migration.")
 }
 
-fn cancelled(by: Side, facts: &Facts<'_>) -> Message {
+fn cancelled(by: By, facts: &Facts<'_>) -> Message {
     let said =
         line!("{who} said `cancel`: the migration **has ended**.", who = you_or_account(by, facts));
     let Some(report) = facts.report else {

@@ -279,8 +279,11 @@ fn ending_line(ending: Ending, migration: &Migration) -> Line {
         Ending::Expired => {
             line!("It has **ended**: {new} did not answer in time.", new = &migration.new.user_id)
         }
-        Ending::CancelledBy(side) => {
-            line!("It was **cancelled** by {who}.", who = &migration.party(side).user_id)
-        }
+        Ending::CancelledBy(by) => match by.side() {
+            Some(side) => {
+                line!("It was **cancelled** by {who}.", who = &migration.party(side).user_id)
+            }
+            None => line!("It was **cancelled** by an admin of this bot."),
+        },
     }
 }

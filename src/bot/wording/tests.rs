@@ -16,7 +16,7 @@ use crate::{
     clock::Timestamp,
     homeserver::{Action, DiscoverError, Failure, Fault, WaitReason},
     migration::{
-        Access, AfterJoin, Consent, Ending, Entry, Event, Holding, HoldingKind, HoldingOutcome,
+        Access, AfterJoin, By, Consent, Ending, Entry, Event, Holding, HoldingKind, HoldingOutcome,
         HoldingRow, Migration, MigrationId, Note, Omission, Options, Outcome, Party, Pending,
         Phase, Plan, PlannedHolding, PlannedRoom, Progress, Reason, Refusal, Report, ReportRow,
         RoomLabel, Route, RouteKind, SecretMessage, Side, StepResult, Treatment, Wait,
@@ -327,7 +327,7 @@ fn refusals() {
         Phase::Finished,
         Phase::Cancelled(Ending::Declined),
         Phase::Cancelled(Ending::Expired),
-        Phase::Cancelled(Ending::CancelledBy(Side::New)),
+        Phase::Cancelled(Ending::CancelledBy(By::New)),
     ];
     let wrong_phases = phases.map(|phase| Refusal::WrongPhase { phase });
     let others = [
@@ -443,9 +443,28 @@ fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
             both,
         ),
         ("started", Event::Started, Phase::Running, both),
-        ("paused", Event::Paused { by: Side::Old }, Phase::Paused(Box::new(Phase::Running)), both),
-        ("resumed", Event::Resumed { by: Side::New }, Phase::Running, both),
+        ("paused", Event::Paused { by: By::Old }, Phase::Paused(Box::new(Phase::Running)), both),
+        ("resumed", Event::Resumed { by: By::New }, Phase::Running, both),
         ("finished", Event::Finished, Phase::Finished, both),
+        (
+            "paused by an admin",
+            Event::Paused { by: By::Admin },
+            Phase::Paused(Box::new(Phase::Running)),
+            both,
+        ),
+        ("resumed by an admin", Event::Resumed { by: By::Admin }, Phase::Running, both),
+        (
+            "cancelled by an admin",
+            Event::Cancelled { by: By::Admin },
+            Phase::Cancelled(Ending::CancelledBy(By::Admin)),
+            both,
+        ),
+        (
+            "announced",
+            Event::Announced { text: "This server **closes**.\nIt was nice\u{202e}.".to_owned() },
+            Phase::Running,
+            both,
+        ),
     ]
 }
 
@@ -479,7 +498,7 @@ fn notices() {
 
 #[test]
 fn notices_with_less_to_tell() {
-    let migration = migration(Phase::Cancelled(Ending::CancelledBy(Side::Old)));
+    let migration = migration(Phase::Cancelled(Ending::CancelledBy(By::Old)));
     let report = sample_report();
     let facts = Facts {
         migration: &migration,
@@ -491,7 +510,7 @@ fn notices_with_less_to_tell() {
         encrypted: false,
         now: now(),
     };
-    let cancelled = Event::Cancelled { by: Side::Old };
+    let cancelled = Event::Cancelled { by: By::Old };
     let mut waiting = migration.clone();
     waiting.phase = Phase::AwaitingAccess;
     let mut asked = waiting.clone();
@@ -603,7 +622,7 @@ fn states() {
         finished,
         at(Phase::Cancelled(Ending::Declined), [Access::Unknown; 2]),
         at(Phase::Cancelled(Ending::Expired), [Access::Unknown; 2]),
-        at(Phase::Cancelled(Ending::CancelledBy(Side::New)), [Access::Session; 2]),
+        at(Phase::Cancelled(Ending::CancelledBy(By::New)), [Access::Session; 2]),
     ];
     let texts = states.iter().flat_map(|migration| {
         [Side::Old, Side::New].map(|side| {

@@ -213,7 +213,7 @@ pub(in crate::migration) fn go_on_after_access(
         // It was running when the access was lost.
         Phase::AwaitingAccess if migration.went.is_some() => {
             migration.phase = Phase::Running;
-            Some(Event::Resumed { by })
+            Some(Event::Resumed { by: by.into() })
         }
         Phase::AwaitingAccess | Phase::AwaitingGo | Phase::Failed(_) => {
             migration.phase = Phase::Surveying;

@@ -1,10 +1,12 @@
 //! `plan`, `go`, `pause`, `resume`, `cancel`, `retry`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{only, wrong_phase};
 use crate::migration::{
-    Ending, Event, Migrations, Phase, Refusal, Said, Side, StepResult, journal::Change,
+    By, Ending, Event, Inner, Migrations, Phase, Refusal, Said, Side, StepResult,
+    job::{Job, Turn},
+    journal::Change,
     report::Check,
 };
 
@@ -59,15 +61,8 @@ impl Migrations {
     /// [`Refusal::NoMigration`], [`Refusal::WrongPhase`].
     pub async fn pause(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
-        let (job, turn, mut migration, by) = inner.latest(&said.by).await?;
-        if !matches!(migration.phase, Phase::Surveying | Phase::AwaitingGo | Phase::Running) {
-            return Err(wrong_phase(&migration));
-        }
-        migration.phase = Phase::Paused(Box::new(migration.phase));
-        let change = Change::of(&migration).said(said).tell_both(Event::Paused { by });
-        inner.commit(&job, &turn, change).await?;
-        inner.set_to_work(&job);
-        Ok(())
+        let (job, turn, _, side) = inner.latest(&said.by).await?;
+        inner.pause(&job, turn, said, side.into()).await
     }
 
     /// `resume`: goes on after `pause`.
@@ -77,13 +72,8 @@ impl Migrations {
     /// [`Refusal::NoMigration`], [`Refusal::WrongPhase`].
     pub async fn resume(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
-        let (job, turn, mut migration, by) = inner.latest(&said.by).await?;
-        let Phase::Paused(phase) = migration.phase else { return Err(wrong_phase(&migration)) };
-        migration.phase = *phase;
-        let change = Change::of(&migration).said(said).tell_both(Event::Resumed { by });
-        inner.commit(&job, &turn, change).await?;
-        inner.set_to_work(&job);
-        Ok(())
+        let (job, turn, _, side) = inner.latest(&said.by).await?;
+        inner.resume(&job, turn, said, side.into()).await
     }
 
     /// `cancel`: takes the consent of both back. What was done stays, and is in the report; the
@@ -94,22 +84,8 @@ impl Migrations {
     /// [`Refusal::NoMigration`].
     pub async fn cancel(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
-        let (job, turn, mut migration, by) = inner.active(&said.by).await?;
-        migration.phase = Phase::Cancelled(Ending::CancelledBy(by));
-        migration.ended = Some(inner.now());
-        let plan = inner.journal.plan(migration.id)?;
-        let report = match plan.filter(|_| migration.went.is_some()) {
-            Some(plan) => {
-                let plan = plan.with(&migration.options);
-                Some(inner.report(&migration, &plan, &Check::Nothing(None))?)
-            }
-            None => None,
-        };
-        let mut change = Change::of(&migration).said(said).tell_both(Event::Cancelled { by });
-        change.report = report.as_ref();
-        inner.commit(&job, &turn, change).await?;
-        inner.set_to_work(&job);
-        Ok(())
+        let (job, turn, _, side) = inner.active(&said.by).await?;
+        inner.cancel(&job, turn, said, side.into()).await
     }
 
     /// `retry`: tries again what failed.
@@ -156,6 +132,71 @@ impl Migrations {
         inner.journal.forget_holdings(&mut change.batch, migration.id, failed_holdings);
         inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
+        Ok(())
+    }
+}
+
+/// By an account of the migration or by an admin.
+impl Inner {
+    pub(super) async fn pause(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        turn: Turn,
+        said: &Said,
+        by: By,
+    ) -> Result<(), Refusal> {
+        let mut migration = job.migration();
+        if !matches!(migration.phase, Phase::Surveying | Phase::AwaitingGo | Phase::Running) {
+            return Err(wrong_phase(&migration));
+        }
+        migration.phase = Phase::Paused(Box::new(migration.phase));
+        let change = Change::of(&migration).said(said).tell_both(Event::Paused { by });
+        self.commit(job, &turn, change).await?;
+        self.set_to_work(job);
+        Ok(())
+    }
+
+    pub(super) async fn resume(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        turn: Turn,
+        said: &Said,
+        by: By,
+    ) -> Result<(), Refusal> {
+        let mut migration = job.migration();
+        let Phase::Paused(phase) = migration.phase else { return Err(wrong_phase(&migration)) };
+        migration.phase = *phase;
+        let change = Change::of(&migration).said(said).tell_both(Event::Resumed { by });
+        self.commit(job, &turn, change).await?;
+        self.set_to_work(job);
+        Ok(())
+    }
+
+    pub(super) async fn cancel(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        turn: Turn,
+        said: &Said,
+        by: By,
+    ) -> Result<(), Refusal> {
+        let mut migration = job.migration();
+        if migration.phase.is_over() {
+            return Err(wrong_phase(&migration));
+        }
+        migration.phase = Phase::Cancelled(Ending::CancelledBy(by));
+        migration.ended = Some(self.now());
+        let plan = self.journal.plan(migration.id)?;
+        let report = match plan.filter(|_| migration.went.is_some()) {
+            Some(plan) => {
+                let plan = plan.with(&migration.options);
+                Some(self.report(&migration, &plan, &Check::Nothing(None))?)
+            }
+            None => None,
+        };
+        let mut change = Change::of(&migration).said(said).tell_both(Event::Cancelled { by });
+        change.report = report.as_ref();
+        self.commit(job, &turn, change).await?;
+        self.set_to_work(job);
         Ok(())
     }
 }
