@@ -1,6 +1,6 @@
 //! What migrations write down: typed tables, and changes that are committed as one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ruma::{EventId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub(crate) struct Journal {
     direct_chats: Table<StepResult>,
     holdings: Table<StepResult>,
     copies: Table<Copies>,
+    /// Push rules that may have been given in part, by their names.
+    rules_begun: Table<()>,
     reports: Table<Report>,
     notices: Table<Notice>,
     handled: Table<Handled>,
@@ -101,6 +103,7 @@ impl Journal {
             direct_chats: store.table("direct_chats"),
             holdings: store.table("holding"),
             copies: store.table("copies"),
+            rules_begun: store.table("rule_begun"),
             reports: store.table("report"),
             notices: store.table("notice"),
             handled: store.table("handled"),
@@ -153,6 +156,23 @@ impl Journal {
     /// Files that were copied to the new account's server.
     pub(crate) fn copies(&self, id: MigrationId) -> Result<Copies, StoreError> {
         self.copies.get(&key(id)).map(Option::unwrap_or_default)
+    }
+
+    /// Push rules of the new account that may have been given in part, by their names.
+    pub(crate) fn rules_begun(&self, id: MigrationId) -> Result<BTreeSet<String>, StoreError> {
+        let prefix = sub_key(id, "");
+        let named = |(key, ()): (String, _)| key[prefix.len()..].to_owned();
+        self.rules_begun.iter_prefix(&prefix).map(|record| record.map(named)).collect()
+    }
+
+    pub(crate) async fn begin_rule(
+        &self,
+        id: MigrationId,
+        rule_id: &str,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.rules_begun, &sub_key(id, rule_id), &())?;
+        self.store.commit(batch).await
     }
 
     pub(crate) async fn record_holding(
@@ -235,6 +255,9 @@ impl Journal {
     ) -> Result<(), StoreError> {
         self.forget_direct_chats(batch, id);
         self.forget_holdings(batch, id, self.holdings(id)?.keys());
+        for rule in self.rules_begun(id)? {
+            batch.remove(&self.rules_begun, &sub_key(id, &rule));
+        }
         for (room, _) in self.rooms(id)? {
             batch.remove(&self.rooms, &sub_key(id, &room));
         }

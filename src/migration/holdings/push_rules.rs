@@ -1,7 +1,7 @@
 //! Push rules: comparing two accounts', rewriting those that name the old user ID, and where in
 //! the order a rule goes ([spec](https://spec.matrix.org/v1.18/client-server-api/#push-rules)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{
     UserId,
@@ -159,13 +159,15 @@ impl PushRules {
     }
 
     /// The rules of one kind that `self` has to be given, each with the rule that it goes after;
-    /// without one, it goes before all others. They have to be given in this order.
+    /// without one, it goes before all others. They have to be given in this order. Those in
+    /// `begun` may have been given in part.
     pub(super) fn missing(
         &self,
         old: &Self,
         kind: &RuleKind,
         trio: Trio<'_>,
         prefer_old: bool,
+        begun: &BTreeSet<String>,
     ) -> Vec<(PushRule, Option<String>)> {
         let rules = old.for_new(kind, trio);
         // The new account's own rules count before those that it is given.
@@ -176,7 +178,7 @@ impl PushRules {
             let rule_id = rule.rule_id.clone();
             let is_missing = match self.find(kind, &rule_id) {
                 None => true,
-                Some(own) => prefer_old && !own.does_as(&rule),
+                Some(own) => (prefer_old || begun.contains(&rule_id)) && !own.does_as(&rule),
             };
             if is_missing {
                 missing.push((rule, after));
@@ -195,14 +197,17 @@ impl PushRules {
         lack
     }
 
-    /// The predefined rules that `self` has to be changed to, by kind.
+    /// The predefined rules that `self` has to be changed to, by kind. Those in `begun` may have
+    /// been changed in part.
     pub(super) fn predefined_to_change(
         &self,
         old: &Self,
         prefer_old: bool,
+        begun: &BTreeSet<String>,
     ) -> Vec<(RuleKind, PushRule)> {
+        let is_begun = |rule: &PushRule| begun.contains(&rule.rule_id);
         self.other_choices(old)
-            .filter(|(_, _, chosen_by_new)| prefer_old || !chosen_by_new)
+            .filter(|(_, rule, by_new)| prefer_old || !by_new || is_begun(rule))
             .map(|(kind, rule, _)| (kind.clone(), rule.clone()))
             .collect()
     }

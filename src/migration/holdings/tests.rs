@@ -335,7 +335,7 @@ fn with(mut rule: Value, field: &str, value: Value) -> Value {
 fn given(kind: &str, old: Value, new: Value, prefer_old: bool) -> Vec<(PushRule, Option<String>)> {
     let old = PushRules::read(&json!({ kind: old }));
     let new = PushRules::read(&json!({ kind: new }));
-    new.missing(&old, &kind.into(), trio(), prefer_old)
+    new.missing(&old, &kind.into(), trio(), prefer_old, &BTreeSet::new())
 }
 
 fn places(given: &[(PushRule, Option<String>)]) -> Vec<(&str, Option<&str>)> {

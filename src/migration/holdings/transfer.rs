@@ -187,13 +187,17 @@ impl<'a> Transfer<'a> {
     /// costs itself only.
     async fn push_rules(&self, kind: &RuleKind, prefer_old: bool) -> Done {
         let (old, new) = self.both_push_rules().await?;
-        let missing = new.missing(&old, kind, self.trio(), prefer_old);
+        let begun = self.journal.rules_begun(self.id).map_err(StepError::Broken)?;
+        let missing = new.missing(&old, kind, self.trio(), prefer_old, &begun);
         let (mut result, mut refused) = (StepResult::AlreadySo, Vec::new());
         for (rule, mut after) in missing {
             // The place of a rule that is not there is that of the rule before it.
             while let Some((_, before)) = refused.iter().find(|(id, _)| Some(id) == after.as_ref())
             {
                 after = Option::clone(before);
+            }
+            if !rule.enabled {
+                self.begin_rule(&rule).await?;
             }
             match self.give_rule(kind, &rule, after.clone()).await {
                 Ok(()) if result == StepResult::AlreadySo => result = StepResult::Done,
@@ -223,10 +227,18 @@ impl<'a> Transfer<'a> {
         self.new.enable_push_rule(kind.clone(), &rule.rule_id, rule.enabled).await
     }
 
+    /// Writes down that a rule is to be given that takes two requests: one that was killed between
+    /// them is given in part, and then looks like the new account's own.
+    async fn begin_rule(&self, rule: &PushRule) -> Result<(), StepError> {
+        self.journal.begin_rule(self.id, &rule.rule_id).await.map_err(StepError::Broken)
+    }
+
     async fn predefined_push_rules(&self, prefer_old: bool) -> Done {
         let (old, new) = self.both_push_rules().await?;
         let mut result = StepResult::AlreadySo;
-        for (kind, rule) in new.predefined_to_change(&old, prefer_old) {
+        let begun = self.journal.rules_begun(self.id).map_err(StepError::Broken)?;
+        for (kind, rule) in new.predefined_to_change(&old, prefer_old, &begun) {
+            self.begin_rule(&rule).await?;
             let actions = rule.typed_actions().map_err(unsendable).map_err(on_new)?;
             let rule_id = &rule.rule_id;
             self.new.set_push_rule_actions(kind.clone(), rule_id, actions).await.map_err(on_new)?;

@@ -1,5 +1,7 @@
 //! What holds for all accounts.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use ruma::serde::JsonObject;
 use serde_json::{Value, json};
@@ -146,7 +148,13 @@ fn data_after(
 fn rules_after(old: &Value, new: &Value, prefer_old: bool) -> Value {
     let mut after = new.clone();
     for kind in KINDS {
-        let given = PushRules::read(new).missing(&PushRules::read(old), &kind, trio(), prefer_old);
+        let given = PushRules::read(new).missing(
+            &PushRules::read(old),
+            &kind,
+            trio(),
+            prefer_old,
+            &BTreeSet::new(),
+        );
         let mut rules = after[kind.as_str()].as_array().cloned().unwrap_or_default();
         for (rule, place) in given {
             rules.retain(|known| known["rule_id"] != rule.rule_id);

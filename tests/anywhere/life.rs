@@ -1,0 +1,107 @@
+//! One life of the bot: the library, opened on a store, and two people who say what there is to
+//! say, as far as they have not said it before.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rand::{SeedableRng as _, rngs::StdRng};
+use ruma::{OwnedEventId, OwnedUserId, UserId};
+use tern::{
+    access::Login,
+    appservice::Appservices,
+    clock::Clock as _,
+    homeserver::Transport,
+    migration::{Event, Migrations, Phase, Refusal, Said, Settings},
+    secret::Secret,
+    store::Store,
+};
+
+use crate::{
+    director::Director,
+    world::{BOT, MARA, MARA_NEW, PASSWORD},
+};
+
+/// What people read, by the transaction ID that the bot sent it with: the chat's homeserver shows
+/// nothing twice that comes with the same one.
+pub(crate) type Chat = Mutex<BTreeMap<u64, (OwnedUserId, Event)>>;
+
+/// How long people wait before they say again what was refused.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Lives until the migration is finished and everything is told.
+pub(crate) async fn live(director: Arc<Director>, path: &Path, chat: &Chat) -> Migrations {
+    let mut rng = StdRng::seed_from_u64(1);
+    let store = Store::open(path, &path.join("key"), &mut rng).unwrap();
+    let store = store.witnessed(director.clone());
+    let configured = ["old.example", "new.example"].map(|name| {
+        (name.try_into().unwrap(), format!("http://simulated/{name}").parse().unwrap())
+    });
+    let clock = director.clock.clone();
+    let transport =
+        Transport::carried(director.clone(), clock.clone(), rng, configured.into_iter().collect());
+    transport.pacing().keep_in(&store).await.unwrap();
+    let settings = Settings {
+        consent_expires: Duration::from_secs(86_400),
+        quiet_after: Duration::from_secs(31_536_000),
+    };
+    let bot = BOT.try_into().unwrap();
+    let migrations =
+        Migrations::open(bot, settings, store, transport, Appservices::default(), clock).unwrap();
+    let mut notices = migrations.notices().unwrap();
+    migrations.resume_all();
+    say_all(&migrations, &director).await;
+    while !(notices.is_empty() && is_finished(&migrations)) {
+        let notice = notices.recv().await.unwrap();
+        director.pass(format!("post notice {}", notice.id)).await;
+        chat.lock().unwrap().insert(notice.id, (notice.to.clone(), notice.event.clone()));
+        director.pass(format!("posted notice {}", notice.id)).await;
+        migrations.delivered(notice.id).await.unwrap();
+        say_all(&migrations, &director).await;
+    }
+    migrations
+}
+
+fn is_finished(migrations: &Migrations) -> bool {
+    let migration = migrations.of(MARA.try_into().unwrap());
+    migration.is_ok_and(|(migration, _)| migration.phase == Phase::Finished)
+}
+
+/// Whatever can be said in this phase and was not said before.
+async fn say_all(migrations: &Migrations, director: &Director) {
+    let (old, new) = (<&UserId>::try_from(MARA).unwrap(), <&UserId>::try_from(MARA_NEW).unwrap());
+    loop {
+        let phase = migrations.of(old).ok().map(|(migration, _)| migration.phase);
+        let wanted: &[(&str, &UserId)] = match phase {
+            None => &[("start", old)],
+            Some(Phase::AwaitingConsent) => &[("accept", new)],
+            Some(Phase::AwaitingAccess) => &[("login", old), ("login", new)],
+            Some(Phase::AwaitingGo) => &[("go", old)],
+            _ => &[],
+        };
+        let unsaid = wanted
+            .iter()
+            .find(|(word, by)| !migrations.is_handled(&said(word, by).event_id).unwrap());
+        let Some((word, by)) = unsaid else { return };
+        let said = said(word, by);
+        let done = match *word {
+            "start" => migrations.start(&said, new).await,
+            "accept" => migrations.accept(&said, old).await,
+            "go" => migrations.go(&said).await,
+            _ => migrations.login(&said, Login::Password(Secret::from(PASSWORD.to_owned()))).await,
+        };
+        match done {
+            Ok(()) => {}
+            Err(Refusal::Login(_)) => director.clock.sleep(PATIENCE).await,
+            Err(refusal) => panic!("{word} by {by}: {refusal:?}"),
+        }
+    }
+}
+
+fn said(word: &str, by: &UserId) -> Said {
+    let event_id: OwnedEventId = format!("${word}-{}", by.server_name()).try_into().unwrap();
+    Said { by: by.to_owned(), room_id: "!chat:old.example".try_into().unwrap(), event_id }
+}
