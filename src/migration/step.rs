@@ -59,8 +59,12 @@ impl RoomRecord {
         self.steps.values().any(|result| matches!(result, StepResult::Failed(_)))
     }
 
-    /// Forgets the steps that failed, so that they are run again.
+    /// Forgets the steps that failed, so that they are run again. An invitation that did not let the
+    /// new account in may be withdrawn by now; one that stands is not sent again.
     pub(crate) fn without_failures(mut self) -> Self {
+        if matches!(self.steps.get(&StepKind::Join), Some(StepResult::Failed(_))) {
+            self.steps.remove(&StepKind::Invite);
+        }
         self.steps.retain(|_, result| !matches!(result, StepResult::Failed(_)));
         self
     }
@@ -458,6 +462,17 @@ mod tests {
 
     fn object(value: Value) -> JsonObject {
         serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn trying_again_to_join_begins_with_the_invitation() {
+        let failed = StepResult::Failed(Failure::Stopped);
+        let record = |join| RoomRecord {
+            steps: [(StepKind::Invite, StepResult::AlreadySo), (StepKind::Join, join)].into(),
+        };
+        assert!(record(failed).without_failures().steps.is_empty());
+        let done = record(StepResult::Done);
+        assert_eq!(done.clone().without_failures(), done);
     }
 
     #[test]

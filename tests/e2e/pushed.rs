@@ -1,14 +1,16 @@
 //! What homeservers push to the bot as an application service.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
-use lab::{Homeserver, Lab, Options, Service, wait};
-use ruma::RoomId;
-use serde_json::json;
+use futures_util::{StreamExt as _, stream};
+use lab::{Homeserver, Lab, Options, Pair, Service, served_pair, wait};
+use reqwest::StatusCode;
+use ruma::{OwnedRoomId, RoomId};
+use serde_json::{Value, json};
 
 use crate::{
     limits::{limits, open_besides},
-    scene::{Scene, TERN, is_in},
+    scene::{Chats, Scene, TERN, is_in},
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -26,17 +28,21 @@ async fn limit_invites(homeserver: &Homeserver, service: &Service) {
     homeserver.restart_with(&options).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_moderators_invitation_is_used_at_once_while_the_bots_own_waits_for_a_limit() {
+/// Homeservers of which only the new one knows the bot, so that what the old account does is
+/// limited.
+async fn half_served() -> (Pair, Service) {
     let service = Service::new(Path::new(TERN), "tern").unwrap();
     let registered = Options { services: vec![service.clone()], ..Options::default() };
-    // Registered on the new server only: what the old account does is limited.
     let pair = Lab::new().unwrap().pair_of(&Options::default(), &registered).await.unwrap();
-    let scene = Scene::with_service(&pair, "pushed", Some(&service), json!({})).await;
+    (pair, service)
+}
+
+/// A run that has brought the new account into one private room, and waits for hours until it may
+/// invite it into the other, which is returned.
+async fn held_up(scene: &Scene<'_>, service: &Service) -> (Chats, OwnedRoomId) {
     let rooms = [scene.private_room("One").await, scene.private_room("Two").await];
     let chats = scene.planned().await;
-    limit_invites(&pair.old, &service).await;
-
+    limit_invites(&scene.pair.old, service).await;
     chats.old.say("go").await.unwrap();
     let first = wait::until("the new account is in one of them", SOON, || async {
         for room in &rooms {
@@ -48,7 +54,152 @@ async fn a_moderators_invitation_is_used_at_once_while_the_bots_own_waits_for_a_
     });
     let first = first.await.unwrap();
     let second = rooms.iter().find(|room| *room != first).unwrap();
-    scene.friend.invite(second, scene.new.user_id()).await.unwrap();
-    joined(&scene, second).await;
+    (chats, second.clone())
+}
+
+#[tokio::test]
+async fn a_moderators_invitation_is_used_at_once_while_the_bots_own_waits_for_a_limit() {
+    let (pair, service) = half_served().await;
+    let scene = Scene::with_service(&pair, "pushed", Some(&service), json!({})).await;
+    let (chats, room) = held_up(&scene, &service).await;
+    scene.friend.invite(&room, scene.new.user_id()).await.unwrap();
+    joined(&scene, &room).await;
     chats.old.hear_about("`forget`").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_invitation_that_comes_while_bot_and_homeserver_are_away_is_used_afterwards() {
+    let (pair, service) = half_served().await;
+    let scene = Scene::with_service(&pair, "away", Some(&service), json!({})).await;
+    let (chats, room) = held_up(&scene, &service).await;
+    scene.bot.kill().await.unwrap();
+    scene.friend.invite(&room, scene.new.user_id()).await.unwrap();
+    // What it could not push it repeats, also after it was stopped.
+    pair.new.stop().await.unwrap();
+    pair.new.start_again().await.unwrap();
+    scene.bot.start_again().await.unwrap();
+    joined(&scene, &room).await;
+    chats.old.hear_about("`forget`").await.unwrap();
+}
+
+/// A homeserver, as far as the bot can tell.
+struct Pusher {
+    client: reqwest::Client,
+    url: String,
+    hs_token: String,
+}
+
+impl Pusher {
+    fn new(homeserver: &Homeserver, service: &Service) -> Self {
+        let registration = homeserver.registration(service).unwrap();
+        let registration = fs::read_to_string(registration).unwrap();
+        let hs_token = registration.lines().find_map(|line| line.strip_prefix("hs_token: "));
+        let url = format!("http://{}/_matrix/app/v1/transactions/", service.listen());
+        Self { client: reqwest::Client::new(), url, hs_token: hs_token.unwrap().to_owned() }
+    }
+
+    async fn push(&self, id: &str, events: Value) -> StatusCode {
+        let request = self.client.put(format!("{}{id}", self.url));
+        let request = request.bearer_auth(&self.hs_token).json(&json!({ "events": events }));
+        request.send().await.unwrap().status()
+    }
+}
+
+fn event(scene: &Scene<'_>, event_type: &str, content: Value) -> Value {
+    json!({
+        "type": event_type, "room_id": "!private_room:elsewhere.example", "content": content,
+        "sender": scene.friend.user_id(), "event_id": "$event", "origin_server_ts": 1,
+    })
+}
+
+/// Whether `word` occurs in a file below `folder`.
+fn occurs(folder: &Path, word: &str) -> bool {
+    fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return occurs(&path, word);
+        }
+        // A file may be gone by now.
+        let content = fs::read(path).unwrap_or_default();
+        content.windows(word.len()).any(|window| window == word.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn events_of_others_are_neither_stored_nor_logged() {
+    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+    let settings = json!({ "log": "trace" });
+    let scene = Scene::with_service(pair, service.id(), Some(&service), settings).await;
+    let stranger = format!("{}-stranger", service.id());
+    let stranger = pair.old.account(&stranger).await.unwrap();
+    let chats = scene.consented().await;
+    chats.old.hear_about("The plan:").await.unwrap();
+
+    let pusher = Pusher::new(&pair.old, &service);
+    let mut member = event(&scene, "m.room.member", json!({ "membership": "invite" }));
+    member["state_key"] = json!(stranger.user_id());
+    let mut own = event(&scene, "m.room.topic", json!({ "topic": "tern_private_topic" }));
+    own["sender"] = json!(scene.new.user_id());
+    own["state_key"] = json!("");
+    let message = event(&scene, "m.room.message", json!({ "body": "tern_private_words" }));
+    let reaction = event(&scene, "m.reaction", json!({ "m.relates_to": { "key": "✅" } }));
+    let events = json!([message, member, own, reaction, { "type": "tern_unknown_type" }]);
+    assert_eq!(pusher.push("of-others", events).await, 200);
+
+    chats.old.say("status").await.unwrap();
+    chats.old.hear_about("`go`").await.unwrap();
+    let words = [
+        "tern_private_words",
+        "tern_private_topic",
+        "tern_unknown_type",
+        "!private_room:elsewhere.example",
+        stranger.user_id().as_str(),
+    ];
+    for word in words {
+        assert!(!scene.bot.log().contains(word), "{word} is logged");
+        assert!(!occurs(&scene.bot.data_dir(), word), "{word} is stored");
+    }
+    assert!(scene.bot.log().contains("TRACE") || scene.bot.log().contains("DEBUG"));
+}
+
+#[tokio::test]
+async fn who_has_no_token_of_a_homeserver_moves_nobody() {
+    let (pair, service) = half_served().await;
+    let scene = Scene::with_service(&pair, "forged", Some(&service), json!({})).await;
+    let (chats, room) = held_up(&scene, &service).await;
+    let mut invited = event(&scene, "m.room.member", json!({ "membership": "join" }));
+    invited["room_id"] = json!(room);
+    invited["state_key"] = json!(scene.new.user_id());
+    let forger = Pusher { hs_token: "guessed".into(), ..Pusher::new(&pair.new, &service) };
+    assert_eq!(forger.push("forged", json!([invited])).await, 403);
+    // Had it been believed, the run would be through.
+    chats.old.say("status").await.unwrap();
+    chats.old.hear_about("1 of 2").await.unwrap();
+    assert!(!is_in(&scene.new, &room).await);
+}
+
+#[tokio::test]
+async fn people_are_answered_while_thousands_of_transactions_come_in() {
+    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+    let scene = Scene::with_service(pair, service.id(), Some(&service), json!({})).await;
+    let pusher = Pusher::new(&pair.old, &service);
+    let chats = scene.chats().await;
+    let message = event(&scene, "m.room.message", json!({ "body": "x".repeat(1000) }));
+    let pushed = stream::iter(0..5000)
+        .map(|id| {
+            let (pusher, message) = (&pusher, json!([message]));
+            async move { pusher.push(&format!("load-{id}"), message).await }
+        })
+        .buffer_unordered(50)
+        .collect::<Vec<_>>();
+    let asked = async {
+        chats.old.say("help").await.unwrap();
+        chats.old.hear_about("`start").await.unwrap();
+    };
+    let mut pushed = std::pin::pin!(pushed);
+    tokio::select! {
+        () = asked => {}
+        _ = &mut pushed => panic!("they were all taken before anybody was answered"),
+    }
+    assert!(pushed.await.into_iter().all(|status| status == 200));
 }
