@@ -48,7 +48,7 @@ pub(crate) async fn check(
     let answering = answer_pings(config, &stop).await;
     for appservice in config.appservices.iter() {
         let what = format!("appservices: {}", appservice.server());
-        for found in registrations::check(transport, appservice, config.web.listen).await {
+        for found in registrations::check(transport, appservice, config).await {
             tell(&what, found)?;
         }
     }

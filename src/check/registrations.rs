@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ruma::api::error::ErrorCode;
 use tern::{
     appservice::Appservice,
+    config::{Config, Entrance},
     homeserver::{Failure, Server, Transport},
 };
 
@@ -13,13 +14,22 @@ use super::reach;
 /// Something that was found out about a registration.
 pub(super) type Finding = Result<String, String>;
 
-/// Checks one registration. `listen` is where the bot listens for homeservers.
+/// Checks one registration.
 pub(super) async fn check(
     transport: &Transport,
     appservice: &Appservice,
-    listen: SocketAddr,
+    config: &Config,
 ) -> Vec<Finding> {
     let mut findings = vec![covers(appservice)];
+    let is_own = matches!(&config.bot.entrance, Entrance::Appservice(server) if server == appservice.server());
+    if is_own && appservice.manages_devices() {
+        findings.push(Err(
+            "io.element.msc4190 is true in the registration: then Synapse does not \
+                           let the bot log in as its own user, which encryption needs. Leave it \
+                           out, on both sides"
+                .to_owned(),
+        ));
+    }
     if appservice.is_rate_limited() {
         findings.push(Err(
             "rate_limited is not false in the registration, so that those who move \
@@ -38,7 +48,7 @@ pub(super) async fn check(
     let is_known = known.is_ok();
     findings.push(known);
     if is_known {
-        findings.push(is_reached(transport, &server, appservice, listen).await);
+        findings.push(is_reached(transport, &server, appservice, config.web.listen).await);
     }
     findings
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lab::{Pair, Service, served_pair};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::scene::{Scene, TERN};
@@ -30,11 +30,23 @@ impl Registered {
     /// Whether `tern check` is content, and what it says, when the bot reads `registration` and
     /// listens on `listen`.
     async fn check(&self, registration: &str, listen: SocketAddr) -> (bool, String) {
+        let old = &self.pair.old;
+        let bot = json!({ "user_id": format!("@tern:{}", old.name()), "password": "unused" });
+        self.check_as(&bot, registration, listen).await
+    }
+
+    /// The same for any bot.
+    async fn check_as(
+        &self,
+        bot: &Value,
+        registration: &str,
+        listen: SocketAddr,
+    ) -> (bool, String) {
         let path = self.folder.path().join("registration.yaml");
         fs::write(&path, registration).unwrap();
         let old = &self.pair.old;
         let config = json!({
-            "bot": { "user_id": format!("@tern:{}", old.name()), "password": "unused" },
+            "bot": bot,
             "homeservers": { old.name().as_str(): old.url() },
             "appservices": { old.name().as_str(): { "registration": path } },
             "web": { "listen": listen },
@@ -159,4 +171,18 @@ async fn what_is_called_otherwise_on_the_homeserver_is_told() {
     let sender = format!("sender_localpart: {id}\n");
     let wrong = registered.wrong_with(&sender, "sender_localpart: other\n").await;
     assert!(wrong.contains(&format!("takes its as_token for that of @{id}:")), "{wrong}");
+}
+
+#[tokio::test]
+async fn what_would_keep_the_bot_from_being_its_own_user_is_told() {
+    let registered = Registered::new().await;
+    let server = registered.pair.old.name();
+    let user_id = format!("@{}:{server}", registered.service.id());
+    let bot = json!({ "user_id": user_id, "appservice": server });
+    let listen = registered.service.listen();
+    let (well, said) = registered.check_as(&bot, &registered.registration, listen).await;
+    assert!(well, "{said}");
+    let with_devices = format!("{}io.element.msc4190: true\n", registered.registration);
+    let wrong = one_wrong(registered.check_as(&bot, &with_devices, listen).await);
+    assert!(wrong.contains("io.element.msc4190 is true"), "{wrong}");
 }
