@@ -7,6 +7,7 @@
 //! | [`homeserver`] | Synapse processes that federate with each other |
 //! | [`proxy`] | what stands in front of a homeserver and fails where a test says |
 //! | [`service`] | the bot as an application service that homeservers know |
+//! | [`access_log`] | what homeservers were asked |
 //! | [`account`] | an account's own requests: making rooms, joining, looking at the outcome |
 //! | [`person`] | a person at a real client, who chats with the bot |
 //! | [`town`] | a person with two accounts, her friends and her rooms |
@@ -18,6 +19,7 @@
 //!
 //! Everything started here ends with the process that started it, however that ends.
 
+pub mod access_log;
 pub mod account;
 mod authority;
 pub mod bot;

@@ -101,6 +101,11 @@ impl Sessions {
         self.appservices.covering(user).is_some()
     }
 
+    /// Whether `user`'s homeserver limits nothing that the bot does as `user` without a session.
+    pub(crate) fn exempts(&self, user: &UserId) -> bool {
+        self.appservices.covering(user).is_some_and(|service| !service.is_rate_limited())
+    }
+
     /// Logs in as the account that consented, and makes sure that it is that account.
     pub(crate) async fn log_in_with_password(
         &self,

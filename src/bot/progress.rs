@@ -73,6 +73,10 @@ impl Keeper {
                     continue;
                 }
             };
+            if !migration.phase.is_over() && !self.pace.allows(self.bot.shared.clock.now()) {
+                // Not even worked out: that takes time, and there may be very many.
+                continue;
+            }
             let Ok(progress) = migrations.progress(migration.id) else { continue };
             let text = wording::progress(&migration, Some(&progress), message.side);
             self.bring_up_to_date(&message, &migration, text).await?;

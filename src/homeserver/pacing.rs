@@ -165,8 +165,6 @@ pub enum WaitReason {
 /// A wait that is going on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// Whose requests wait.
-    pub account: OwnedUserId,
     /// Which requests wait.
     pub action: Action,
     /// When the next one is sent.
@@ -190,14 +188,17 @@ pub struct Budget {
     pub empty_for: Option<Duration>,
 }
 
-type LaneKey = (OwnedUserId, Action, Option<OwnedUserId>);
+/// An action, and who is invited.
+type LaneKey = (Action, Option<OwnedUserId>);
 
 /// All lanes and budgets.
 #[derive(Debug)]
 pub struct Pacing {
     clock: SharedClock,
     rng: Mutex<StdRng>,
-    lanes: Mutex<HashMap<LaneKey, Arc<Lane>>>,
+    lanes: Mutex<HashMap<OwnedUserId, HashMap<LaneKey, Arc<Lane>>>>,
+    /// When lanes that were not used were last forgotten.
+    cleared: Mutex<Timestamp>,
     budgets: Mutex<Budgets>,
     ledger: OnceLock<Ledger>,
 }
@@ -205,6 +206,7 @@ pub struct Pacing {
 impl Pacing {
     pub(super) fn new(clock: SharedClock, rng: StdRng) -> Self {
         Self {
+            cleared: Mutex::new(clock.now()),
             clock,
             rng: Mutex::new(rng),
             lanes: Mutex::default(),
@@ -228,29 +230,33 @@ impl Pacing {
         Ok(())
     }
 
-    /// Every wait that is going on.
-    pub fn waits(&self) -> Vec<Wait> {
+    /// Every wait of an account that is going on.
+    pub fn waits_of(&self, account: &UserId) -> Vec<Wait> {
         let now = self.clock.now();
-        let lanes = lock(&self.lanes).clone();
+        let lanes = lock(&self.lanes).get(account).cloned().unwrap_or_default();
         let budgets = self.budgets();
-        let wait = |((account, action, _), lane): (LaneKey, Arc<Lane>)| {
+        let wait = |((action, _), lane): (LaneKey, Arc<Lane>)| {
             let line = lane.line();
             let limit = if line.waiting > 0 { budgets.wait(&lane.draws, now) } else { None };
             let retry = || line.aside.map(|until| (until, WaitReason::Retry));
             let (until, reason) = limit.or_else(retry)?;
             let interval = budgets.interval(&lane.draws);
-            Some(Wait { account, action, until, reason, waiting: line.waiting.max(1), interval })
+            let waiting = line.waiting.max(1);
+            Some(Wait { action, until, reason, waiting, interval })
         };
         lanes.into_iter().filter_map(wait).collect()
     }
 
     /// What `server` allows an account, as far as that is known, or else what is documented; `None`
-    /// for what is not limited.
+    /// for what is not limited, and where the account was let do more than is documented.
     pub fn budget(&self, server: &ServerName, kind: Kind, account: &UserId) -> Option<Budget> {
         let (interval, burst) = kind.documented()?;
         let budgets = self.budgets();
         let rate = budgets.rate(server, kind);
         let now = self.clock.now();
+        if rate.is_none() && budgets.exceeds((server, kind, account), now, (interval, burst)) {
+            return None;
+        }
         Some(Budget {
             interval: rate.map_or(interval, |rate| rate.interval),
             burst: rate.and_then(|rate| rate.burst).unwrap_or(burst),
@@ -347,17 +353,34 @@ impl Pacing {
 
     fn lane(&self, account: &UserId, errand: &Errand<'_>) -> Arc<Lane> {
         let now = self.clock.now();
-        let key = (account.to_owned(), errand.action, errand.invited.map(ToOwned::to_owned));
+        let key = (errand.action, errand.invited.map(ToOwned::to_owned));
         let mut lanes = lock(&self.lanes);
-        if let Some(lane) = lanes.get(&key) {
-            lane.used(now);
-            return lane.clone();
+        self.forget_unused(&mut lanes, now);
+        let lanes = lanes.entry(account.to_owned()).or_default();
+        let lane = lanes.entry(key).or_insert_with(|| {
+            let draws = Draws::of(account, errand);
+            Arc::new(Lane::new(draws, errand.action.most_in_flight(), now))
+        });
+        lane.used(now);
+        lane.clone()
+    }
+
+    fn forget_unused(
+        &self,
+        lanes: &mut HashMap<OwnedUserId, HashMap<LaneKey, Arc<Lane>>>,
+        now: Timestamp,
+    ) {
+        let mut cleared = lock(&self.cleared);
+        if now.duration_since(*cleared) < LANE_KEPT_FOR {
+            return;
         }
-        lanes.retain(|_, lane| Arc::strong_count(lane) > 1 || lane.unused_for(now) < LANE_KEPT_FOR);
-        let draws = Draws::of(account, errand);
-        let lane = Arc::new(Lane::new(draws, errand.action.most_in_flight(), now));
-        lanes.insert(key, lane.clone());
-        lane
+        *cleared = now;
+        for lanes in lanes.values_mut() {
+            lanes.retain(|_, lane| {
+                Arc::strong_count(lane) > 1 || lane.unused_for(now) < LANE_KEPT_FOR
+            });
+        }
+        lanes.retain(|_, lanes| !lanes.is_empty());
     }
 
     fn budgets(&self) -> MutexGuard<'_, Budgets> {

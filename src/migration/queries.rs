@@ -6,8 +6,8 @@ use ruma::{EventId, UserId};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Job, Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Refusal, Report, Side,
-    Wait,
+    Access, Job, Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Refusal,
+    Report, Side, Wait,
     estimate::{self, Work},
     report::{Check, Findings},
     step::RoomRecord,
@@ -169,15 +169,16 @@ impl Migrations {
 
     fn waits(&self, migration: &Migration) -> Vec<Wait> {
         let now = self.0.now();
-        let mut waits: Vec<_> = self
-            .0
-            .transport
-            .pacing()
-            .waits()
-            .into_iter()
-            .filter_map(|wait| {
+        let pacing = self.0.transport.pacing();
+        let sides = [Side::Old, Side::New].into_iter();
+        let mut waits: Vec<_> = sides
+            .flat_map(|side| {
+                let waits = pacing.waits_of(&migration.party(side).user_id);
+                waits.into_iter().map(move |wait| (side, wait))
+            })
+            .filter_map(|(side, wait)| {
                 Some(Wait {
-                    side: migration.side_of(&wait.account)?,
+                    side,
                     action: wait.action,
                     remaining: Duration::try_from(wait.until.duration_since(now)).ok()?,
                     reason: wait.reason,
@@ -203,6 +204,14 @@ impl super::Inner {
                 _ => &migration.party(side).user_id,
             };
             let is_far = servers(Side::Old) != servers(Side::New);
+            let party = migration.party(side);
+            // Nothing exempts from the limit on invitations that come over federation.
+            if kind != Kind::InvitesFromAfar
+                && party.access == Access::Masquerade
+                && self.sessions.exempts(&party.user_id)
+            {
+                return None;
+            }
             let pacing = self.transport.pacing();
             (kind != Kind::InvitesFromAfar || is_far)
                 .then(|| pacing.budget(servers(side), kind, of))

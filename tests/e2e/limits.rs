@@ -1,9 +1,11 @@
 //! Homeservers that limit how often something may be asked. They are started anew for these tests.
 
-use lab::{Homeserver, Lab, Limits, Options, Pair, RoomSpec};
+use std::time::Duration;
+
+use lab::{Homeserver, Lab, Limits, Options, Pair, RoomSpec, wait};
 use serde_json::{Map, Value, json};
 
-use crate::scene::{Scene, is_in};
+use crate::scene::{Chats, Scene, is_in};
 
 pub(crate) fn limits(limits: Value) -> Options {
     let Value::Object(limits) = limits else { panic!("limits are a map") };
@@ -62,9 +64,9 @@ async fn limits_delay_a_migration_and_fail_nothing() {
 }
 
 #[tokio::test]
-async fn the_invited_servers_limit_which_comes_as_502_is_waited_for() {
+async fn the_invited_servers_limit_which_comes_as_502_is_waited_for_and_told() {
     let lab = Lab::new().unwrap();
-    let slow = json!({ "per_second": 0.2, "burst_count": 1 });
+    let slow = json!({ "per_second": 0.05, "burst_count": 1 });
     let (old, new) = tokio::join!(
         homeserver(&lab, json!({})),
         homeserver(&lab, json!({ "rc_invites": { "per_user": slow } })),
@@ -73,15 +75,58 @@ async fn the_invited_servers_limit_which_comes_as_502_is_waited_for() {
     let scene = Scene::on(&pair, "badgateway", json!({})).await;
     let public = scene.room(RoomSpec::public("Public")).await;
     let mut rooms = vec![public];
-    for number in 0..3 {
+    for number in 0..2 {
         let private = RoomSpec::private(&format!("Private {number}"));
         rooms.push(scene.room(private).await);
     }
-    let chats = scene.planned().await;
-    chats.old.say("go").await.unwrap();
-    let patient = chats.old.with_patience(std::time::Duration::from_secs(120));
+    let Chats { old, new: _new } = scene.planned().await;
+    let patient = old.with_patience(Duration::from_secs(120));
+    patient.say("go").await.unwrap();
+    let progress = patient.hear_about("This message tells how far it is").await.unwrap();
+    let told = patient
+        .hear_edit(&progress.event_id, |message| message.body.contains("no more invitations"))
+        .await
+        .unwrap();
+    let server = scene.new.user_id().server_name();
+    assert!(told.body.contains(&format!("{server} takes no more")), "{}", told.body);
+    assert!(told.body.contains(&format!("An admin of {server} can change it")), "{}", told.body);
     patient.hear_about("`forget`").await.unwrap();
     for room in &rooms {
         assert!(is_in(&scene.new, room).await);
     }
+}
+
+#[tokio::test]
+async fn rooms_that_the_new_server_is_in_do_not_wait_for_others() {
+    let lab = Lab::new().unwrap();
+    let very_slow = json!({ "per_second": 0.002, "burst_count": 1 });
+    let (old, new) = tokio::join!(
+        homeserver(&lab, json!({})),
+        homeserver(&lab, json!({ "rc_joins": { "remote": very_slow } })),
+    );
+    let pair = Pair { old, new, lab };
+    let scene = Scene::on(&pair, "nearby", json!({})).await;
+    let mut near = Vec::new();
+    for number in 0..2 {
+        let room = scene.room(RoomSpec::public(&format!("Near {number}"))).await;
+        // Somebody for each, since they may join as seldom.
+        let neighbor = pair.new.account(&format!("nearby-neighbor{number}")).await.unwrap();
+        neighbor.join_via((&*room).into(), &[pair.old.name().clone()]).await.unwrap();
+        near.push(room);
+    }
+    // What was active last comes first, and more than are sent at once come before those nearby.
+    let mut far = Vec::new();
+    for number in 0..9 {
+        far.push(scene.room(RoomSpec::public(&format!("Far {number}"))).await);
+    }
+    let chats = scene.planned().await;
+    chats.old.say("go").await.unwrap();
+    wait::until("the new account is in the rooms nearby", Duration::from_secs(60), || async {
+        let joined = scene.new.joined_rooms().await?;
+        Ok(near.iter().all(|room| joined.contains(room)).then_some(()))
+    })
+    .await
+    .unwrap();
+    let joined = scene.new.joined_rooms().await.unwrap();
+    assert!(far.iter().filter(|room| joined.contains(*room)).count() <= 1);
 }

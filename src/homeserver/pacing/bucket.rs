@@ -39,6 +39,8 @@ pub(super) struct Bucket {
     /// Requests since it was first used.
     taken: u32,
     first_taken: Option<Timestamp>,
+    /// How many of these passed.
+    passed: u32,
     /// What had passed when it was first found empty, in what time.
     emptied_by: Option<(u32, Duration)>,
     early: Early,
@@ -114,6 +116,7 @@ impl Bucket {
 
     /// A request passed that was sent at `sent`.
     pub(super) fn passed(&mut self, sent: Timestamp) {
+        self.passed = self.passed.saturating_add(1);
         let Some(next) = self.next else { return };
         let is_open_again = match self.interval {
             // Sent early, and there was a token: they come faster than was known.
@@ -199,10 +202,27 @@ impl Bucket {
         }
     }
 
+    /// Whether more passed by `now` than this limit allows, so that it does not hold here.
+    pub(super) fn exceeds(&self, now: Timestamp, (interval, burst): (Duration, u32)) -> bool {
+        exceeds(self.passed, self.first_taken, now, (interval, burst))
+    }
+
     /// Whether the homeserver may say this of the bucket: that the next token is `wait` away.
     pub(super) fn may_be_empty_for(&self, wait: Duration, by_default: Duration) -> bool {
         wait <= self.interval.unwrap_or(by_default).mul_f64(1.0 + TOLERANCE) + JITTER * 2
     }
+}
+
+/// Whether more than a limit allows passed between two moments.
+pub(super) fn exceeds(
+    passed: u32,
+    since: Option<Timestamp>,
+    now: Timestamp,
+    (interval, burst): (Duration, u32),
+) -> bool {
+    let time = since.map_or(Duration::ZERO, |since| between(since, now));
+    let allowed = f64::from(burst) + time.as_secs_f64() / interval.as_secs_f64();
+    f64::from(passed) > allowed * (1.0 + TOLERANCE) + 1.0
 }
 
 /// How much before its token a request is sent that is to see whether tokens come faster. A denied

@@ -312,6 +312,18 @@ impl Budgets {
         self.rates.get(&(server.to_owned(), kind)).copied()
     }
 
+    /// Whether an account was let do more by now than such a limit allows.
+    pub(super) fn exceeds(
+        &self,
+        (server, kind, of): (&ServerName, Kind, &UserId),
+        now: Timestamp,
+        limit: (Duration, u32),
+    ) -> bool {
+        let key = Key::new(server, kind, of);
+        self.buckets.get(&key).is_some_and(|(bucket, _)| bucket.exceeds(now, limit))
+            || self.guesses.get(&key).is_some_and(|(guess, _)| guess.exceeds(now, limit))
+    }
+
     /// When the next token comes to an account, where a limit was met.
     pub(super) fn next(&self, server: &ServerName, kind: Kind, of: &UserId) -> Option<Timestamp> {
         let key = Key::new(server, kind, of);

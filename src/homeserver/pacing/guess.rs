@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::bucket::between;
+use super::bucket::{between, exceeds};
 
 /// The first pause; each is twice the last.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -33,6 +33,9 @@ pub(super) struct Guess {
     refused: u32,
     /// How many passed since it was last found empty.
     passed: u32,
+    /// How many passed since it was first used, and when that was.
+    all_passed: u32,
+    first: Option<Timestamp>,
     /// When it was last found empty.
     refused_at: Option<Timestamp>,
 }
@@ -58,6 +61,11 @@ impl Guess {
         self.refused
     }
 
+    /// Whether more passed by `now` than this limit allows, so that it does not hold here.
+    pub(super) fn exceeds(&self, now: Timestamp, limit: (Duration, u32)) -> bool {
+        exceeds(self.all_passed, self.first, now, limit)
+    }
+
     /// An invitation is sent.
     pub(super) fn take(&mut self) {
         if let (Some(next), Some(interval)) = (self.next, self.interval) {
@@ -69,6 +77,8 @@ impl Guess {
     pub(super) fn passed(&mut self, now: Timestamp) {
         self.refused = 0;
         self.passed = self.passed.saturating_add(1);
+        self.all_passed = self.all_passed.saturating_add(1);
+        self.first.get_or_insert(now);
         let Some((since, count)) = &mut self.since else { return };
         *count += 1;
         if *count < ENOUGH {

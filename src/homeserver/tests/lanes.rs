@@ -38,7 +38,7 @@ async fn a_limit_is_waited_out_for_as_long_as_the_homeserver_says() {
     let joining = join(arctic(), &account);
 
     assert_eq!(clock.asleep(1).await, Duration::from_millis(7500));
-    let waits = transport.pacing().waits();
+    let waits = transport.pacing().waits_of(account.user_id());
     assert_eq!(waits.len(), 1);
     assert_eq!((waits[0].action, waits[0].reason), (Action::RemoteJoin, WaitReason::RateLimit));
     assert_eq!(waits[0].until, Timestamp::UNIX_EPOCH + Duration::from_millis(7500));
@@ -47,7 +47,7 @@ async fn a_limit_is_waited_out_for_as_long_as_the_homeserver_says() {
     pass_the_next_wait(&clock).await;
     joining.await.unwrap().unwrap();
     assert_eq!(fake.calls().len(), 2);
-    assert!(transport.pacing().waits().is_empty());
+    assert!(transport.pacing().waits_of(account.user_id()).is_empty());
 }
 
 #[tokio::test]
@@ -129,7 +129,10 @@ async fn an_invite_that_the_invited_server_limits_waits_with_growing_pauses() {
     let mut pauses = Vec::new();
     for _ in 0..9 {
         clock.asleep(1).await;
-        assert_eq!(transport.pacing().waits()[0].reason, WaitReason::InviteeServer);
+        assert_eq!(
+            transport.pacing().waits_of(account.user_id())[0].reason,
+            WaitReason::InviteeServer
+        );
         pauses.push(pass_the_next_wait(&clock).await.as_secs());
     }
     assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
@@ -169,7 +172,7 @@ async fn other_faults_are_retried_a_few_times() {
     let mut pauses = Vec::new();
     for _ in 0..4 {
         clock.asleep(1).await;
-        assert_eq!(transport.pacing().waits()[0].reason, WaitReason::Retry);
+        assert_eq!(transport.pacing().waits_of(account.user_id())[0].reason, WaitReason::Retry);
         pauses.push(pass_the_next_wait(&clock).await);
     }
     assert!(

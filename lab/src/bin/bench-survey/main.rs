@@ -3,7 +3,6 @@
 //! Everything is real: the homeservers, the bot, and the chat in which it is told to begin. The
 //! requests are counted in the homeservers' own access logs, by account and user agent.
 
-mod access_log;
 mod crowd;
 mod memory;
 mod room_by_room;

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::Command, time::Instant};
 
+use lab::access_log::{Mark, Requests};
+
 use crate::{
-    access_log::{Mark, Requests},
     crowd::Crowd,
     memory::{Gauge, Memory},
 };

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use lab::{Bot, BotOptions, Chat, Pair, Person, RoomSpec};
 use tokio::time::Instant;
 
+use lab::access_log::{Mark, Requests};
+
 use crate::{
-    access_log::{Mark, Requests},
     crowd::Crowd,
     memory::{Gauge, Memory},
 };

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
-use crate::{Measured, access_log::Requests, memory::Memory};
+use lab::access_log::Requests;
+
+use crate::{Measured, memory::Memory};
 
 /// How wide the names of the rows and the figures are.
 const NAME: usize = 28;

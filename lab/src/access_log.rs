@@ -4,30 +4,34 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use anyhow::Result;
-use lab::Pair;
 use ruma::UserId;
+
+use crate::Pair;
 
 /// Requests, and how much was answered to them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Requests {
+pub struct Requests {
     /// By method and path, without what tells one room from another.
-    pub(crate) by_endpoint: BTreeMap<String, usize>,
+    pub by_endpoint: BTreeMap<String, usize>,
     /// Bodies of the answers, in bytes.
-    pub(crate) answered: u64,
+    pub answered: u64,
 }
 
 impl Requests {
-    pub(crate) fn count(&self) -> usize {
+    /// How many there were.
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.by_endpoint.values().sum()
     }
 }
 
 /// A place in the access logs of both homeservers.
-pub(crate) struct Mark(Vec<(PathBuf, u64)>);
+#[derive(Debug)]
+pub struct Mark(Vec<(PathBuf, u64)>);
 
 impl Mark {
     /// The end, as of now.
-    pub(crate) fn end(pair: &Pair) -> Result<Self> {
+    pub fn end(pair: &Pair) -> Result<Self> {
         let logs = [&pair.old, &pair.new].into_iter().map(|homeserver| {
             let log = homeserver.log_path();
             let end = log.metadata()?.len();
@@ -37,7 +41,7 @@ impl Mark {
     }
 
     /// What one of these accounts asked after this, with a user agent that begins so.
-    pub(crate) fn requests(&self, accounts: &[&UserId], user_agent: &str) -> Result<Requests> {
+    pub fn requests(&self, accounts: &[&UserId], user_agent: &str) -> Result<Requests> {
         let mut requests = Requests::default();
         for (log, mark) in &self.0 {
             let text = fs::read(log)?;

@@ -1,0 +1,146 @@
+//! `cargo bench-limits`: with limits, beside the least time that these token buckets allow.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Result;
+use lab::{Homeserver, Lab, Limits, Options, Pair};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    moving::{self, Moved},
+    say,
+    table::Table,
+    town::{Makers, Town},
+};
+
+const MOST_TIMES_THE_LEAST: f64 = 1.05;
+const MOST_WHERE_NOBODY_TELLS: f64 = 1.3;
+const MOST_OFF: f64 = 2.0;
+
+/// Tokens a second, and how many there are at most.
+type Bucket = (f64, f64);
+
+const JOINS: Bucket = (1.0, 5.0);
+const INVITES_OF: Bucket = (0.5, 5.0);
+/// Synapse's own.
+const INVITES_BY: Bucket = (0.3, 10.0);
+/// Synapse's own. Invitations count as messages of who invites.
+const MESSAGES: Bucket = (0.2, 10.0);
+/// What the old account says meanwhile: `go` and `status`.
+const SAID: usize = 2;
+/// After so long without a request all buckets are full.
+const FULL_AFTER: Duration = Duration::from_secs(60);
+
+pub(crate) async fn measure(lab: &Lab, tern: &Path, rooms: usize) -> Result<Table> {
+    let mut table = Table::default();
+    table.figure("rooms, half of them private", rooms);
+    say("Both homeservers limit")?;
+    let limited = given(json!({
+        "rc_joins": { "local": limit(JOINS), "remote": limit(JOINS) },
+        "rc_invites": { "per_user": limit(INVITES_OF) },
+    }));
+    let pair = lab.pair(&limited).await?;
+    let private = rooms / 2;
+    let bounds = [
+        least(JOINS, rooms),
+        least(INVITES_OF, private),
+        least(INVITES_BY, private),
+        least(MESSAGES, private + SAID),
+    ];
+    run(&pair, tern, rooms, &bounds, MOST_TIMES_THE_LEAST, &mut table).await?;
+    drop(pair);
+
+    say("Only the new homeserver limits, and tells nobody")?;
+    let untold = given(json!({ "rc_invites": {
+        "per_user": limit(INVITES_OF), "per_room": limit(OPEN), "per_issuer": limit(OPEN),
+    } }));
+    let pair = two(lab, &Options::default(), &open_besides(&untold)).await?;
+    let bounds = [least(INVITES_OF, private)];
+    table.words("\nOnly a 502 tells of the limit:");
+    run(&pair, tern, rooms, &bounds, MOST_WHERE_NOBODY_TELLS, &mut table).await?;
+    Ok(table)
+}
+
+const OPEN: Bucket = (100_000.0, 100_000.0);
+
+fn limit((per_second, burst): Bucket) -> Value {
+    json!({ "per_second": per_second, "burst_count": burst as u64 })
+}
+
+fn given(limits: Value) -> Options {
+    let Value::Object(limits) = limits else { return Options::default() };
+    Options { limits: Limits::Given(limits), ..Options::default() }
+}
+
+/// No limits but these, which are laid over the open ones.
+fn open_besides(options: &Options) -> Options {
+    let Limits::Given(given) = &options.limits else { return options.clone() };
+    Options { settings: given.clone(), ..Options::default() }
+}
+
+async fn two(lab: &Lab, old: &Options, new: &Options) -> Result<Pair> {
+    let start = async |options: &Options| -> Result<Homeserver> { lab.homeserver(options).await };
+    let (old, new) = tokio::try_join!(start(old), start(new))?;
+    Ok(Pair { old, new, lab: lab.clone() })
+}
+
+async fn run(
+    pair: &Pair,
+    tern: &Path,
+    rooms: usize,
+    bounds: &[Duration],
+    goal: f64,
+    table: &mut Table,
+) -> Result<()> {
+    say("  Making rooms")?;
+    let town = Town::build(pair, "moving", rooms, Makers::Friend).await?;
+    let least = bounds.iter().max().copied().unwrap_or_default();
+    let planned = moving::plan(pair, tern, &town).await?;
+    say("  Waiting until nothing is left of what was said so far")?;
+    tokio::time::sleep_until(Instant::now() + FULL_AFTER).await;
+    say(&format!("  Moving, which takes {} s at least", least.as_secs()))?;
+    let moved = planned.go(pair, &town, Some(least / 2)).await?;
+    show(&moved, &town, least, goal, table);
+    Ok(())
+}
+
+fn show(moved: &Moved, town: &Town, least: Duration, goal: f64, table: &mut Table) {
+    let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
+    table.figure("invitations", town.private());
+    table.figure("least that the limits allow", seconds(least));
+    table.figure("Tern, from `go` to the report", seconds(moved.took));
+    table.goal("Tern : least", moved.took.as_secs_f64() / least.as_secs_f64(), goal);
+    if let Some((estimate, took)) = moved.estimate {
+        table.figure("estimate after half of it", seconds(estimate));
+        table.figure("what it then took", seconds(took));
+        let (a, b) = (estimate.as_secs_f64(), took.as_secs_f64());
+        table.goal("estimate off by a factor of", (a / b).max(b / a), MOST_OFF);
+    }
+    let sent: usize = moved
+        .requests
+        .by_endpoint
+        .iter()
+        .filter(|(endpoint, _)| endpoint.ends_with("/invite") || endpoint.contains("/join/"))
+        .map(|(_, count)| count)
+        .sum();
+    let needed = town.rooms.len() + town.private();
+    table.figure("invitations and joins sent in vain", sent.saturating_sub(needed));
+}
+
+/// The least time until the last of `count` tokens comes out of a full bucket.
+fn least((per_second, burst): Bucket, count: usize) -> Duration {
+    Duration::from_secs_f64(((count as f64 - burst) / per_second).max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_takes_no_time_and_each_token_after_it_its_own() {
+        assert_eq!(least(JOINS, 5), Duration::ZERO);
+        assert_eq!(least(JOINS, 80), Duration::from_secs(75));
+        assert_eq!(least(MESSAGES, 40), Duration::from_secs(150));
+    }
+}
