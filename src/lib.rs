@@ -5,6 +5,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`bot`] | what people see: sync, commands (one file each), wording, the progress message |
+//! | [`moderation`] | invite requests: asking, watching for the answer |
 //! | [`migration`] | the job: survey, plan, run, report |
 //! | [`consent`], [`access`] | who agreed, and how the bot may act as them |
 //! | [`web`] | HTTP: what homeservers send to the application service, health, metrics |
@@ -26,6 +27,7 @@ pub mod homeserver;
 pub mod logging;
 pub mod measure;
 pub mod migration;
+pub mod moderation;
 pub mod record;
 pub mod secret;
 pub mod store;

@@ -1,6 +1,9 @@
 //! What is stored about one migration: who takes part, how far it is, what was chosen.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
@@ -51,6 +54,9 @@ pub struct Migration {
     pub phase: Phase,
     /// What the person chose.
     pub options: Options,
+    /// Rooms whose moderators were asked, as long as something is to come of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub awaited: BTreeMap<OwnedRoomId, Awaited>,
     /// When `start` was said.
     pub started: Timestamp,
     /// When an unanswered request for consent lapses.
@@ -82,6 +88,16 @@ impl Migration {
     pub fn side_of(&self, user: &UserId) -> Option<Side> {
         [Side::Old, Side::New].into_iter().find(|side| self.party(*side).user_id == user)
     }
+}
+
+/// How it stands with a room whose moderators were asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Awaited {
+    /// They have not answered.
+    Asked,
+    /// The new account can get in now, and is to be brought in.
+    Opened,
 }
 
 /// One account's part in a migration.
@@ -148,6 +164,8 @@ pub enum Phase {
     AwaitingGo,
     /// The plan is being carried out.
     Running,
+    /// Everything else is done; moderators were asked to let the new account into rooms.
+    WaitingForModerators,
     /// `pause` was said; `resume` goes back to the phase in here.
     Paused(Box<Phase>),
     /// An account could not be read, for the reason in here; `plan` tries again.
@@ -160,12 +178,13 @@ pub enum Phase {
 
 impl Phase {
     /// What all phases are counted as.
-    pub const NAMES: [&str; 9] = [
+    pub const NAMES: [&str; 10] = [
         "awaiting_consent",
         "awaiting_access",
         "surveying",
         "awaiting_go",
         "running",
+        "waiting_for_moderators",
         "paused",
         "failed",
         "finished",
@@ -180,11 +199,17 @@ impl Phase {
             Self::Surveying => "surveying",
             Self::AwaitingGo => "awaiting_go",
             Self::Running => "running",
+            Self::WaitingForModerators => "waiting_for_moderators",
             Self::Paused(_) => "paused",
             Self::Failed(_) => "failed",
             Self::Finished => "finished",
             Self::Cancelled(_) => "cancelled",
         }
+    }
+
+    /// Whether the plan was carried out, as far as that goes without moderators.
+    pub fn is_carried_out(&self) -> bool {
+        matches!(self, Self::WaitingForModerators | Self::Finished)
     }
 
     /// Whether nothing more will be done by itself. Both accounts are free for another migration.
@@ -253,6 +278,9 @@ pub struct Options {
     /// Rooms put in with `include` that would be left out otherwise.
     #[serde(default)]
     pub included: BTreeSet<OwnedRoomOrAliasId>,
+    /// Rooms that moderators opened to the new account after the plan was made.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub opened: BTreeSet<OwnedRoomId>,
     /// Rooms named with `include` that no survey showed.
     pub named: BTreeSet<OwnedRoomOrAliasId>,
     /// What else was taken out with `skip`.

@@ -22,7 +22,12 @@ use super::{
     talk::{Cause, Unsent},
     wording::{self, Facts, Message, SecretFate, Unasked},
 };
-use crate::migration::{Access, Event, Migration, Notice, Phase, Refusal, SecretMessage, Side};
+use crate::{
+    migration::{
+        Access, Event, Migration, Notice, Phase, Refusal, SecretMessage, Side, ToModerator,
+    },
+    moderation::Posted,
+};
 
 /// How long until an undelivered notice is looked at again when nothing else happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -137,7 +142,12 @@ impl Recipient {
     /// Forgets questions that need no answer any more.
     async fn drop_moot(&mut self) -> Result<(), Undone> {
         let migrations = self.bot.shared.migrations.clone();
+        let moderation = self.bot.shared.moderation.clone();
         let is_moot = |notice: &Notice| {
+            if let Event::ToModerator { room_id, what: ToModerator::Request } = &notice.event {
+                let request = moderation.request(notice.migration, room_id).ok().flatten();
+                return !request.is_some_and(|request| request.state.is_live());
+            }
             notice.event == Event::ConsentQuestion
                 && migrations
                     .get(notice.migration)
@@ -155,7 +165,7 @@ impl Recipient {
                 let side = migration.side_of(&user);
                 side.is_some_and(|side| migration.party(side).consent.is_some())
             });
-            notice.event != Event::ConsentQuestion && !agreed
+            !is_question(&notice.event) && !agreed
         };
         self.drop_where(is_unasked).await?;
         if self.pending.is_empty() {
@@ -185,6 +195,7 @@ impl Recipient {
         let refused = self.bot.shared.records.person(&self.user)?.outreach.refused;
         if !questions.is_empty() && questions.iter().all(|m| refused.contains(&m.old.user_id)) {
             self.tell_who_asked(&Unasked::Rejected).await?;
+            self.give_up_requests(true).await?;
             return Ok(LOOK_AGAIN);
         }
         match reach::invite(&self.bot, &self.user, &self.reason()).await? {
@@ -197,6 +208,7 @@ impl Recipient {
             }
             Reach::Not(unasked) => {
                 self.tell_who_asked(&unasked).await?;
+                self.give_up_requests(unasked == Unasked::Rejected).await?;
                 if unasked == Unasked::Rejected {
                     self.remember_refusal(&questions).await?;
                 }
@@ -219,21 +231,38 @@ impl Recipient {
     }
 
     fn questions(&self) -> Vec<Migration> {
-        let questions = self.pending.iter().filter(|(n, _)| n.event == Event::ConsentQuestion);
+        let questions = self.pending.iter().filter(|(notice, _)| is_question(&notice.event));
         questions.filter_map(|(n, _)| self.bot.shared.migrations.get(n.migration).ok()).collect()
     }
 
     fn reason(&self) -> String {
         match self.questions().first() {
-            Some(migration) => wording::asking_reason(&migration.old.user_id),
+            Some(migration) if migration.new.user_id == self.user => {
+                wording::asking_reason(&migration.old.user_id)
+            }
+            Some(migration) => wording::asking_moderator_reason(&migration.old.user_id),
             None => wording::talking_reason(),
         }
+    }
+
+    /// What this moderator was to be asked is settled, or asked in no other way.
+    async fn give_up_requests(&mut self, refused: bool) -> Result<(), Undone> {
+        for (notice, _) in &self.pending {
+            if let Event::ToModerator { room_id, what: ToModerator::Request } = &notice.event {
+                let moderation = &self.bot.shared.moderation;
+                moderation.unreached(notice.migration, room_id, refused).await?;
+            }
+        }
+        self.drop_where(|notice| matches!(notice.event, Event::ToModerator { .. })).await
     }
 
     /// Tells each old account once that the person could not be asked.
     async fn tell_who_asked(&self, unasked: &Unasked) -> Result<(), Undone> {
         let told = self.bot.shared.records.person(&self.user)?.outreach.told;
-        for migration in self.questions().iter().filter(|m| !told.contains(&m.id)) {
+        let asked_for = |migration: &&Migration| {
+            migration.new.user_id == self.user && !told.contains(&migration.id)
+        };
+        for migration in self.questions().iter().filter(asked_for) {
             let old = &migration.old.user_id;
             if let Some(room) = reach::direct_message(&self.bot, old, None).await? {
                 let message = wording::unasked(unasked, old, &self.user, &self.bot.me);
@@ -282,6 +311,9 @@ async fn deliver(
         bot.talk.say(room, &wording::forgotten(), cause.transaction(0)).await?;
         return Ok(bot.shared.records.forget_person(&notice.to).await?);
     }
+    if let Event::ToModerator { room_id, what } = &notice.event {
+        return tell_moderator(bot, notice, room_id, *what, room).await;
+    }
     let migration = match bot.shared.migrations.get(notice.migration) {
         Ok(migration) => migration,
         Err(Refusal::Store(error)) => return Err(error.into()),
@@ -298,7 +330,8 @@ async fn deliver(
     if let (Event::Finished, Some(report)) =
         (&notice.event, bot.shared.migrations.current_report(migration.id).ok())
     {
-        for file in report_files::all(&report) {
+        let requests = bot.shared.moderation.requests(migration.id)?;
+        for file in report_files::all(&report, &requests) {
             bot.talk.send_file(room, &file, cause.transaction(file.name)).await?;
         }
     }
@@ -322,6 +355,38 @@ async fn deliver(
     }
 }
 
+/// Whether it is a question to somebody who need not know the bot.
+fn is_question(event: &Event) -> bool {
+    matches!(event, Event::ConsentQuestion | Event::ToModerator { what: ToModerator::Request, .. })
+}
+
+/// Tells a moderator about an invite request, in the direct message that they are in.
+async fn tell_moderator(
+    bot: &Bot,
+    notice: &Notice,
+    about: &RoomId,
+    what: ToModerator,
+    room: &RoomId,
+) -> Result<(), Undone> {
+    let (moderation, id) = (&bot.shared.moderation, notice.migration);
+    let Some(request) = moderation.request(id, about)? else { return Ok(()) };
+    let transaction = Cause::notice(notice.id).transaction(0);
+    let content = match (what, &request.message) {
+        (ToModerator::Request, _) => moderation.request_content(&request),
+        (ToModerator::Reminder, _) => moderation.reminder_content(&request),
+        (ToModerator::Ended, Some(asked)) => moderation.ended_content(&request, &asked.event_id),
+        (ToModerator::Ended, None) => return Ok(()),
+    };
+    let event_id = bot.talk.say_content(room, content, transaction).await?;
+    if what == ToModerator::Request {
+        let posted = Posted { room_id: room.to_owned(), event_id: event_id.clone() };
+        moderation.delivered(id, about, posted).await?;
+        let prompt = Prompt::InviteRequest { migration: id, room: about.to_owned() };
+        reactions::offer(bot, room, &event_id, &notice.to, &prompt).await?;
+    }
+    Ok(())
+}
+
 async fn messages(
     bot: &Bot,
     notice: &Notice,
@@ -338,12 +403,14 @@ async fn messages(
     let plan = migrations.current_plan(migration.id).ok();
     let progress = migrations.progress(migration.id).ok();
     let report = migrations.current_report(migration.id).ok();
+    let requests = bot.shared.moderation.requests(migration.id)?;
     let facts = Facts {
         migration,
         reader,
         plan: plan.as_ref(),
         progress: progress.as_ref(),
         report: report.as_ref(),
+        requests: &requests,
         secret,
         encrypted,
         now: bot.shared.clock.now(),

@@ -38,6 +38,7 @@ use self::{
     records::Records,
     shared::{Bot, Shared},
     sync::Sync,
+    wording::ModeratorWords,
 };
 pub use self::{commands::command_table, error::BotError};
 use crate::{
@@ -45,6 +46,7 @@ use crate::{
     config::Config,
     homeserver::Transport,
     migration::Migrations,
+    moderation::Moderation,
     store::{Store, StoreError},
     web::Health,
 };
@@ -76,7 +78,16 @@ pub async fn run(parts: Parts, mut rng: impl Rng) -> Result<(), BotError> {
     let Parts { config, store, transport, migrations, clock, health } = parts;
     let records = Records::new(store.clone());
     records.drop_prompts_of_forgotten(|id| migrations.get(id).is_ok()).await?;
-    let shared = Shared { config: Arc::new(config), migrations, records, clock, health };
+    let words = ModeratorWords { bot: config.bot.user_id.clone() };
+    let moderation = Moderation::new(
+        config.moderation,
+        migrations.clone(),
+        store.clone(),
+        clock.clone(),
+        Box::new(words),
+    );
+    let config = Arc::new(config);
+    let shared = Shared { config, migrations, moderation, records, clock, health };
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let entrance = Entrance {
@@ -157,12 +168,14 @@ async fn attend(bot: Arc<Bot>, sync: &mut Sync, deliverer: &mut Deliverer) -> En
         Err(error) => return error.into(),
     };
     bot.shared.migrations.resume_all();
+    let moderation = bot.shared.moderation.clone();
     tracing::info!("tern is ready");
     bot.shared.health.set_ready();
     tokio::select! {
         end = sync.go_on() => end,
         // Another reader of notices means another bot in this process.
         () = deliverer.run(notices) => End::Stopped,
+        error = moderation.run() => error.into(),
         error = Keeper::new(bot).run() => error.into(),
     }
 }

@@ -90,7 +90,7 @@ impl Keeper {
         migration: &Migration,
         text: Message,
     ) -> Result<(), StoreError> {
-        let is_over = migration.phase.is_over();
+        let is_over = migration.phase.is_over() || migration.phase.is_carried_out();
         let is_new = self.said.get(&message.event_id).is_none_or(|(said, _)| *said != text);
         let now = self.bot.shared.clock.now();
         if is_new && (is_over || self.pace.allows(now)) {

@@ -4,13 +4,17 @@ use matrix_sdk::ruma::{EventId, RoomId, UserId};
 
 use super::{
     answer::Answer,
+    commands::{Context, ask},
     inbox::Undone,
     records::Prompt,
     shared::Bot,
     talk::Cause,
     wording::{self},
 };
-use crate::migration::{MigrationId, Refusal, Said, Side};
+use crate::{
+    migration::{MigrationId, Refusal, Said, Side},
+    moderation::{self, Heard},
+};
 
 const YES: &str = "✅";
 const NO: &str = "❌";
@@ -26,8 +30,8 @@ pub(super) async fn offer(
 ) -> Result<(), Undone> {
     bot.shared.records.put_prompt(event, to, prompt).await?;
     let keys: &[&str] = match prompt {
-        Prompt::Consent { .. } => &[YES, NO],
-        Prompt::Plan { .. } => &[YES],
+        Prompt::Consent { .. } | Prompt::InviteRequest { .. } => &[YES, NO],
+        Prompt::Plan { .. } | Prompt::Ask { .. } => &[YES],
     };
     let cause = Cause::command(event);
     for (part, key) in keys.iter().enumerate() {
@@ -53,6 +57,10 @@ pub(super) async fn obey(
         }
         (Prompt::Consent { migration }, _, true) => {
             answer_request(bot, said, migration, false).await
+        }
+        (Prompt::Ask { migration }, true, _) => send_requests(bot, said, to, migration).await,
+        (Prompt::InviteRequest { migration, room }, ..) => {
+            moderators_word(bot, said, key, migration, &room).await
         }
         (Prompt::Plan { migration }, true, _) => run_plan(bot, said, to, migration).await,
         _ => Ok(Answer::default()),
@@ -101,6 +109,39 @@ async fn run_plan(
     }
     bot.shared.migrations.go(said).await?;
     Ok(Answer::by_notice())
+}
+
+async fn send_requests(
+    bot: &Bot,
+    said: &Said,
+    shown: &EventId,
+    migration: MigrationId,
+) -> Result<Answer, Refusal> {
+    let migration = bot.shared.migrations.get(migration)?;
+    if migration.side_of(&said.by) != Some(Side::Old) {
+        return Ok(Answer::default());
+    }
+    let last_shown = bot.shared.records.person(&said.by)?.ask;
+    if last_shown.as_deref() != Some(shown) {
+        return Ok(wording::outdated_requests().into());
+    }
+    ask::send(Context { bot: &bot.shared, said }).await
+}
+
+/// What a moderator answers to an invite request in a direct message.
+async fn moderators_word(
+    bot: &Bot,
+    said: &Said,
+    key: &str,
+    id: MigrationId,
+    room: &RoomId,
+) -> Result<Answer, Refusal> {
+    let Some(answer) = moderation::Answer::of_reaction(key) else { return Ok(Answer::default()) };
+    let moderation = &bot.shared.moderation;
+    let Some(request) = moderation.request(id, room)? else { return Ok(Answer::default()) };
+    let heard = Heard { by: said.by.clone(), event_id: said.event_id.clone(), answer };
+    let reply = moderation.hear(id, room, &heard).await?;
+    Ok(wording::chat_reply(reply, &request).map(Answer::from).unwrap_or_default())
 }
 
 #[cfg(test)]

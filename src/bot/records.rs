@@ -46,6 +46,9 @@ pub(super) struct Person {
     pub(super) listed: Vec<OwnedRoomOrAliasId>,
     /// The plan shown to them last.
     pub(super) plan: Option<OwnedEventId>,
+    /// The invite requests shown to them last.
+    #[serde(default)]
+    pub(super) ask: Option<OwnedEventId>,
     /// How it stands with inviting them.
     pub(super) outreach: Outreach,
 }
@@ -74,6 +77,18 @@ pub(super) enum Prompt {
         /// Of which migration.
         migration: MigrationId,
     },
+    /// Invite requests, to be sent.
+    Ask {
+        /// Of which migration.
+        migration: MigrationId,
+    },
+    /// An invite request, to be answered by a moderator.
+    InviteRequest {
+        /// Of which migration.
+        migration: MigrationId,
+        /// For which room.
+        room: OwnedRoomId,
+    },
     /// A plan, to be run.
     Plan {
         /// Of which migration.
@@ -84,7 +99,10 @@ pub(super) enum Prompt {
 impl Prompt {
     fn migration(&self) -> MigrationId {
         match self {
-            Self::Consent { migration } | Self::Plan { migration } => *migration,
+            Self::Consent { migration }
+            | Self::Ask { migration }
+            | Self::InviteRequest { migration, .. }
+            | Self::Plan { migration } => *migration,
         }
     }
 }
@@ -153,7 +171,8 @@ impl Records {
         self.prompts.get(event.as_str())
     }
 
-    /// Remembers what a reaction to `event` means; a plan is from now on the one shown last.
+    /// Remembers what a reaction to `event` means; plans and invite requests are from now on those shown
+    /// last.
     pub(super) async fn put_prompt(
         &self,
         event: &EventId,
@@ -163,11 +182,13 @@ impl Records {
         let _changing = self.changing.lock().await;
         let mut batch = Batch::new();
         batch.put(&self.prompts, event.as_str(), prompt)?;
-        if matches!(prompt, Prompt::Plan { .. }) {
-            let mut person = self.person(shown_to)?;
-            person.plan = Some(event.to_owned());
-            batch.put(&self.people, shown_to.as_str(), &person)?;
+        let mut person = self.person(shown_to)?;
+        match prompt {
+            Prompt::Plan { .. } => person.plan = Some(event.to_owned()),
+            Prompt::Ask { .. } => person.ask = Some(event.to_owned()),
+            Prompt::Consent { .. } | Prompt::InviteRequest { .. } => {}
         }
+        batch.put(&self.people, shown_to.as_str(), &person)?;
         self.store.commit(batch).await
     }
 
@@ -265,6 +286,7 @@ mod tests {
             room_id: Some(room_id!("!chat:example.org").to_owned()),
             listed: vec![room_id!("!a:example.org").to_owned().into()],
             plan: Some(event_id!("$plan").to_owned()),
+            ask: Some(event_id!("$ask").to_owned()),
             outreach: Outreach {
                 room_id: Some(room_id!("!made:example.org").to_owned()),
                 invited: true,
@@ -286,6 +308,11 @@ mod tests {
         };
         let prompts = [
             Prompt::Consent { migration: MigrationId(3) },
+            Prompt::Ask { migration: MigrationId(3) },
+            Prompt::InviteRequest {
+                migration: MigrationId(3),
+                room: room_id!("!asked:example.org").to_owned(),
+            },
             Prompt::Plan { migration: MigrationId(3) },
         ];
         insta::assert_json_snapshot!((person, room, progress, prompts));

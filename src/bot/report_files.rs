@@ -4,11 +4,12 @@ use askama::Template;
 
 use super::wording::{
     clean_name, csv_header, holding_label, holding_outcome_words, labels_of_counts, outcome_words,
-    room_name, step_words,
+    request_words, room_name, step_words,
 };
 use crate::{
     bot::grammar::route_name,
     migration::{HoldingRow, Report, ReportRow},
+    moderation::InviteRequest,
 };
 
 /// A file to be sent.
@@ -26,10 +27,10 @@ impl std::fmt::Debug for File {
 }
 
 /// `report.csv` and `report.html`.
-pub(super) fn all(report: &Report) -> Vec<File> {
+pub(super) fn all(report: &Report, requests: &[InviteRequest]) -> Vec<File> {
     vec![
-        File { name: "report.csv", content_type: "text/csv", content: csv(report) },
-        File { name: "report.html", content_type: "text/html", content: html(report) },
+        File { name: "report.csv", content_type: "text/csv", content: csv(report, requests) },
+        File { name: "report.html", content_type: "text/html", content: html(report, requests) },
     ]
 }
 
@@ -44,10 +45,12 @@ struct Row {
     power_level: String,
     tags: String,
     creator_stays: bool,
+    request: String,
 }
 
 impl Row {
-    fn new(row: &ReportRow) -> Self {
+    fn new(row: &ReportRow, requests: &[InviteRequest]) -> Self {
+        let request = requests.iter().find(|it| it.room_id.as_str() == row.room.id.as_str());
         let (outcome, why) = outcome_words(&row.outcome);
         let power_level = match (&row.power_level, row.power_out_of_reach) {
             (Some((level, result)), _) => format!("{level}: {}", step_words(result)),
@@ -64,10 +67,11 @@ impl Row {
             power_level,
             tags: row.tags.as_ref().map(step_words).unwrap_or_default(),
             creator_stays: row.creator_stays,
+            request: request.map(request_words).unwrap_or_default(),
         }
     }
 
-    fn cells(&self) -> [&str; 9] {
+    fn cells(&self) -> [&str; 10] {
         [
             &self.id,
             &self.name,
@@ -78,6 +82,7 @@ impl Row {
             &self.power_level,
             &self.tags,
             if self.creator_stays { "yes" } else { "" },
+            &self.request,
         ]
     }
 }
@@ -102,15 +107,15 @@ impl HoldingLine {
     }
 
     /// In the columns of the rooms.
-    fn cells(&self) -> [&str; 9] {
-        [&self.room_id, &self.name, "", "", self.outcome, &self.why, "", "", ""]
+    fn cells(&self) -> [&str; 10] {
+        [&self.room_id, &self.name, "", "", self.outcome, &self.why, "", "", "", ""]
     }
 }
 
-fn csv(report: &Report) -> Vec<u8> {
+fn csv(report: &Report, requests: &[InviteRequest]) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let mut write = |cells: [&str; 9]| writer.write_record(cells.map(harmless));
-    let rows = || report.rooms.iter().map(Row::new);
+    let mut write = |cells: [&str; 10]| writer.write_record(cells.map(harmless));
+    let rows = || report.rooms.iter().map(|row| Row::new(row, requests));
     let holdings = || report.holdings.iter().map(HoldingLine::new);
     let written = write(csv_header())
         .and_then(|()| rows().try_for_each(|row| write(row.cells())))
@@ -144,7 +149,7 @@ struct ReportPage {
     holdings: Vec<HoldingLine>,
 }
 
-fn html(report: &Report) -> Vec<u8> {
+fn html(report: &Report, requests: &[InviteRequest]) -> Vec<u8> {
     let page = ReportPage {
         old: clean_name(report.old.as_str()),
         new: clean_name(report.new.as_str()),
@@ -152,7 +157,7 @@ fn html(report: &Report) -> Vec<u8> {
         checked: minutes(report.checked),
         unchecked: report.unchecked.is_some(),
         counts: labels_of_counts(&report.counts()),
-        rows: report.rooms.iter().map(Row::new).collect(),
+        rows: report.rooms.iter().map(|row| Row::new(row, requests)).collect(),
         holdings: report.holdings.iter().map(HoldingLine::new).collect(),
     };
     page.render().unwrap_or_default().into_bytes()
@@ -165,16 +170,18 @@ fn minutes(time: crate::clock::Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bot::wording::tests::sample_report;
+    use crate::bot::wording::tests::{sample_report, sample_requests};
 
     #[test]
     fn the_table_holds_no_formulas() {
-        insta::assert_snapshot!(String::from_utf8(csv(&sample_report())).unwrap());
+        insta::assert_snapshot!(
+            String::from_utf8(csv(&sample_report(), &sample_requests())).unwrap()
+        );
     }
 
     #[test]
     fn the_page_holds_no_markup_of_others() {
-        let page = String::from_utf8(html(&sample_report())).unwrap();
+        let page = String::from_utf8(html(&sample_report(), &sample_requests())).unwrap();
         assert!(!page.contains("<script"));
         insta::assert_snapshot!(page);
     }

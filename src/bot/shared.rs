@@ -10,6 +10,7 @@ use crate::{
     clock::{SharedClock, Timestamp},
     config::Config,
     migration::Migrations,
+    moderation::Moderation,
     web::Health,
 };
 
@@ -18,6 +19,7 @@ use crate::{
 pub(super) struct Shared {
     pub(super) config: Arc<Config>,
     pub(super) migrations: Migrations,
+    pub(super) moderation: Moderation,
     pub(super) records: Records,
     pub(super) clock: SharedClock,
     pub(super) health: Health,

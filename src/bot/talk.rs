@@ -79,6 +79,22 @@ impl Talk {
         self.send(room, message.content(), transaction).await
     }
 
+    /// Sends a message with any content.
+    pub(super) async fn say_content(
+        &self,
+        room: &RoomId,
+        content: serde_json::Value,
+        transaction: OwnedTransactionId,
+    ) -> Result<OwnedEventId, Unsent> {
+        let room = self.room(room)?;
+        let sent = until_final(&self.clock, || async {
+            let content = content.clone();
+            room.send_raw("m.room.message", content).with_transaction_id(&transaction).await
+        })
+        .await?;
+        Ok(sent.response.event_id)
+    }
+
     /// Reacts to a message.
     pub(super) async fn react(
         &self,

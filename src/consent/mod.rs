@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Timestamp,
     homeserver::Mandate,
-    record::{Access, Migration, MigrationId, Phase, Side},
+    record::{Access, Ending, Migration, MigrationId, Phase, Side},
 };
 
 /// Ends every proof that was made with it, at once. A migration has one, in memory, and
@@ -59,15 +59,27 @@ impl Standing {
         if !stands(migration, side) || term.0.is_cancelled() {
             return None;
         }
+        Some(Self::given(migration, side, term.clone()))
+    }
+
+    /// The proof, for carrying out the end of a consent that stood until `cancel` ended it: taking
+    /// back what was asked of others in the account's name, and nothing else.
+    pub(crate) fn to_take_back(migration: &Migration, side: Side) -> Option<Self> {
+        let stood = migration.party(side).consent.is_some() && migration.went.is_some();
+        let is_cancelled = matches!(migration.phase, Phase::Cancelled(Ending::CancelledBy(_)));
+        (stood && is_cancelled).then(|| Self::given(migration, side, Term::default()))
+    }
+
+    fn given(migration: &Migration, side: Side, term: Term) -> Self {
         let party = migration.party(side);
-        Some(Self {
+        Self {
             migration: migration.id,
             side,
             user_id: party.user_id.clone(),
             access: party.access,
             since: migration.started,
-            term: term.clone(),
-        })
+            term,
+        }
     }
 
     /// The migration that was consented to.
@@ -127,6 +139,7 @@ mod tests {
             consent_expires: at(2),
             went: None,
             ended: None,
+            awaited: std::collections::BTreeMap::new(),
         }
     }
 
@@ -157,6 +170,20 @@ mod tests {
             assert!(standing(&migration, Side::New).is_none(), "{ending:?}");
         }
     }
+
+    #[test]
+    fn only_what_a_cancelled_run_left_open_can_be_taken_back() {
+        let cancelled = Phase::Cancelled(Ending::CancelledBy(By::New));
+        let mut migration = migration(cancelled, true, true);
+        assert!(Standing::to_take_back(&migration, Side::Old).is_none(), "it was never run");
+        migration.went = Some(at(1));
+        assert!(Standing::to_take_back(&migration, Side::Old).is_some());
+        for phase in [Phase::Running, Phase::Cancelled(Ending::Declined)] {
+            migration.phase = phase;
+            assert!(Standing::to_take_back(&migration, Side::Old).is_none());
+        }
+    }
+
     #[test]
     fn a_proof_that_was_given_ends_with_the_consent_and_there_is_none_after_it() {
         let migration = migration(Phase::Running, true, true);

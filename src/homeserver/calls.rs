@@ -1,5 +1,6 @@
 //! The calls that a migration makes, each a thin function over ruma's request.
 
+mod asking;
 mod personal;
 mod profile_fields;
 mod service;

@@ -72,12 +72,18 @@ pub enum Action {
     Read,
     /// A sync.
     Sync,
+    /// A sync that waits for what moderators answer.
+    Listen,
     /// Joining a room that the account's homeserver is in already.
     LocalJoin,
     /// Joining any other room.
     RemoteJoin,
     /// Inviting into a room.
     Invite,
+    /// Knocking on a room.
+    Knock,
+    /// Sending a message.
+    Message,
     /// Writing a state event.
     State,
     /// Writing account data, a tag or a push rule.
@@ -97,7 +103,7 @@ impl Action {
     fn most_in_flight(self) -> usize {
         match self {
             // Homeservers carry a changed profile into every room, one change after the other.
-            Self::Sync | Self::Profile => 1,
+            Self::Sync | Self::Listen | Self::Profile | Self::Message | Self::Knock => 1,
             // Each may be ten megabytes in memory.
             Self::Media => 2,
             _ => 8,
@@ -109,9 +115,12 @@ impl Action {
         match self {
             Self::Read => "read",
             Self::Sync => "sync",
+            Self::Listen => "listen",
             Self::LocalJoin => "local_join",
             Self::RemoteJoin => "remote_join",
             Self::Invite => "invite",
+            Self::Knock => "knock",
+            Self::Message => "message",
             Self::State => "state",
             Self::AccountData => "account_data",
             Self::Profile => "profile",
@@ -123,8 +132,8 @@ impl Action {
 
     pub(super) fn allowance(self) -> Allowance {
         match self {
-            Self::Sync => Allowance::SYNC,
-            Self::LocalJoin | Self::RemoteJoin => Allowance::JOIN,
+            Self::Sync | Self::Listen => Allowance::SYNC,
+            Self::LocalJoin | Self::RemoteJoin | Self::Knock => Allowance::JOIN,
             Self::Media => Allowance::MEDIA,
             _ => Allowance::ORDINARY,
         }

@@ -22,7 +22,10 @@ impl Inner {
     }
 
     /// The last migration that `user` took part in, over or not, to be changed.
-    async fn latest(&self, user: &UserId) -> Result<(Arc<Job>, Turn, Migration, Side), Refusal> {
+    pub(super) async fn latest(
+        &self,
+        user: &UserId,
+    ) -> Result<(Arc<Job>, Turn, Migration, Side), Refusal> {
         let job = self
             .find(user, |phase| !phase.is_over())
             .or_else(|| self.find(user, |_| true))
@@ -52,7 +55,7 @@ impl Inner {
     }
 
     /// Whether `user` takes part in a migration that is not over, other than `besides`.
-    fn busy(&self, user: &UserId, besides: &Migration) -> Result<(), Refusal> {
+    pub(super) fn busy(&self, user: &UserId, besides: &Migration) -> Result<(), Refusal> {
         match self.find(user, |phase| !phase.is_over()).map(|job| job.migration()) {
             Some(other) if other.id != besides.id => Err(Refusal::Busy {
                 busy: user.to_owned(),

@@ -3,7 +3,7 @@
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use super::{By, MigrationId, Side};
+use super::{By, MigrationId, RoomLabel, Side};
 use crate::homeserver::Failure;
 
 /// Something that a person has to be told, stored in the same moment as the change it tells of and
@@ -92,12 +92,40 @@ pub enum Event {
         /// By whom.
         by: By,
     },
-    /// To both: everything that could be done is done, and the report is there.
+    /// To both: everything that could be done by now is done, and the report is there.
     Finished,
     /// To everybody local whom it may concern: an admin said this.
     Announced {
         /// In these words.
         text: String,
+    },
+    /// To both: the new account got into these rooms, which moderators opened to it; others are
+    /// still waited for.
+    LetIn {
+        /// The rooms.
+        rooms: Vec<RoomLabel>,
+    },
+    /// To both: a moderator said no.
+    RequestRefused {
+        /// The room.
+        room: RoomLabel,
+        /// Who said no.
+        by: OwnedUserId,
+    },
+    /// To both: no answer is waited for any more in these rooms.
+    RequestsEnded {
+        /// The rooms.
+        rooms: Vec<RoomLabel>,
+        /// Why.
+        why: Unanswered,
+    },
+    /// To a moderator, about an invite request that is kept by
+    /// [`moderation`](crate::moderation).
+    ToModerator {
+        /// The room that the new account is to be invited to.
+        room_id: OwnedRoomId,
+        /// What is said.
+        what: ToModerator,
     },
     /// To the side that did not say it: `forget` was said, and nothing is stored any more.
     Forgotten {
@@ -106,6 +134,30 @@ pub enum Event {
         /// The account moved to.
         new: OwnedUserId,
     },
+}
+
+/// What a moderator is told in a direct message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToModerator {
+    /// The invite request.
+    Request,
+    /// That it waits for an answer.
+    Reminder,
+    /// How it ended, in place of the request.
+    Ended,
+}
+
+/// Why no answer of a room's moderators is waited for any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unanswered {
+    /// They did not answer in time.
+    Expired,
+    /// The old account is not in the room any more.
+    OutOfRoom,
+    /// There was nobody to be asked, or no way to ask them.
+    NotAsked,
 }
 
 /// A message that carried a password or a token.

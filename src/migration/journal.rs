@@ -292,6 +292,20 @@ impl Journal {
         Ok(Committed(notices))
     }
 
+    /// Writes down `batch`, and what somebody who takes no part in the migration is told with it.
+    pub(crate) async fn tell(
+        &self,
+        id: MigrationId,
+        to: OwnedUserId,
+        event: Event,
+        mut batch: Batch,
+    ) -> Result<(), StoreError> {
+        let notice = self.put_notice(&mut batch, id, to, None, event)?;
+        self.store.commit(batch).await?;
+        self.hand_out(Committed(vec![notice]));
+        Ok(())
+    }
+
     /// Writes down what nobody is told of.
     pub(crate) async fn commit_batch(&self, batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await }

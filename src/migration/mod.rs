@@ -4,6 +4,7 @@
 //! does what its phase asks for; both write each change down before anyone is told of it, by a
 //! [`Notice`].
 
+mod awaited;
 mod commands;
 mod estimate;
 mod event;
@@ -25,15 +26,19 @@ mod work;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use tokio::sync::watch;
 
+pub(crate) use self::{
+    awaited::{Closed, Follower, closed_rooms},
+    survey::{Survey, survey_filter},
+};
 pub use self::{
-    event::{Event, Notice, SecretMessage},
+    event::{Event, Notice, SecretMessage, ToModerator, Unanswered},
     holdings::{Holding, PlannedHolding, Treatment},
     plan::{
         AfterJoin, Entry, Note, Omission, Pending, Plan, PlannedRoom, Reason, RoomLabel, Route,
@@ -48,7 +53,8 @@ use self::{
     journal::{Change, Journal},
 };
 pub use crate::record::{
-    Access, By, Consent, Ending, HoldingKind, Migration, MigrationId, Options, Party, Phase, Side,
+    Access, Awaited, By, Consent, Ending, HoldingKind, Migration, MigrationId, Options, Party,
+    Phase, Side,
 };
 use crate::{
     access::Sessions,
@@ -97,6 +103,9 @@ struct Inner {
     /// One at a time begins or joins a migration, so that no account gets into two.
     entry: tokio::sync::Mutex<()>,
     progressed: watch::Sender<u64>,
+    /// Counted up with each change of a migration.
+    changed: watch::Sender<u64>,
+    follower: OnceLock<Box<dyn awaited::Follower>>,
 }
 
 impl Migrations {
@@ -129,6 +138,8 @@ impl Migrations {
             jobs: Mutex::new(jobs),
             entry: tokio::sync::Mutex::default(),
             progressed: watch::Sender::new(0),
+            changed: watch::Sender::new(0),
+            follower: OnceLock::new(),
         })))
     }
 
@@ -180,6 +191,7 @@ impl Inner {
         }
         let committed = self.journal.commit(change, self.now()).await?;
         job.set(turn, migration);
+        self.changed.send_modify(|count| *count += 1);
         self.journal.hand_out(committed);
         Ok(())
     }

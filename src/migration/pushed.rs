@@ -118,6 +118,7 @@ mod tests {
             consent_expires: at,
             went: None,
             ended: None,
+            awaited: std::collections::BTreeMap::new(),
         }
     }
 

@@ -61,6 +61,12 @@ pub enum Refusal {
     /// Nothing in the plan failed.
     #[error("nothing failed")]
     NothingToRetry,
+    /// The rooms could not be looked at as the old account.
+    #[error("the old account's rooms cannot be read: {0}")]
+    Unread(crate::homeserver::Failure),
+    /// Nothing was shown that could be sent to moderators.
+    #[error("no invite requests were shown")]
+    NothingShown,
     /// The store failed, and with it everything.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use ruma::{event_id, owned_event_id, owned_room_id, owned_user_id, push::RuleKind};
 
 use super::{
-    Access, By, Consent, Ending, Event, Holding, HoldingKind, HoldingOutcome, HoldingRow,
+    Access, Awaited, By, Consent, Ending, Event, Holding, HoldingKind, HoldingOutcome, HoldingRow,
     Migration, MigrationId, Notice, Options, Outcome, Party, Phase, Plan, PlannedHolding, Report,
-    ReportRow, RoomLabel, RouteKind, SecretMessage, Side, StepResult, Treatment,
+    ReportRow, RoomLabel, RouteKind, SecretMessage, Side, StepResult, ToModerator, Treatment,
+    Unanswered,
     step::{RoomRecord, StepKind},
 };
 use crate::{clock::Timestamp, homeserver::Failure};
@@ -41,7 +42,13 @@ fn migration() -> Migration {
             named: [owned_room_id!("!named:a.example").into()].into(),
             skipped_holdings: [HoldingKind::Profile, HoldingKind::PushRules].into(),
             prefer_old: true,
+            opened: [owned_room_id!("!opened:a.example")].into(),
         },
+        awaited: [
+            (owned_room_id!("!asked:a.example"), Awaited::Asked),
+            (owned_room_id!("!opened:a.example"), Awaited::Opened),
+        ]
+        .into(),
         started: at(1_000_000),
         consent_expires: at(1_086_400),
         went: Some(at(1_000_060)),
@@ -81,6 +88,7 @@ fn phases() -> Vec<Phase> {
         Phase::Surveying,
         Phase::AwaitingGo,
         Phase::Running,
+        Phase::WaitingForModerators,
         Phase::Paused(Box::new(Phase::Surveying)),
         Phase::Failed(failure()),
         Phase::Finished,
@@ -130,6 +138,13 @@ fn every_notice_is_stored_in_this_form() {
         Event::Cancelled { by: By::Old },
         Event::Finished,
         Event::Announced { text: "The server closes on Friday.".into() },
+        Event::ToModerator {
+            room_id: owned_room_id!("!room:a.example"),
+            what: ToModerator::Request,
+        },
+        Event::LetIn { rooms: vec![label()] },
+        Event::RequestRefused { room: label(), by: owned_user_id!("@mod:a.example") },
+        Event::RequestsEnded { rooms: vec![label()], why: Unanswered::Expired },
         Event::Forgotten { old, new },
     ]
     .into_iter()
@@ -156,17 +171,21 @@ fn what_was_done_in_a_room_is_stored_in_this_form() {
     insta::assert_json_snapshot!(RoomRecord { steps });
 }
 
+fn label() -> RoomLabel {
+    RoomLabel {
+        id: owned_room_id!("!room:a.example").into(),
+        name: Some("Club".into()),
+        alias: None,
+        direct_with: vec![],
+        space: false,
+        encrypted: true,
+    }
+}
+
 #[test]
 fn a_report_is_stored_in_this_form() {
     let row = |outcome| ReportRow {
-        room: RoomLabel {
-            id: owned_room_id!("!room:a.example").into(),
-            name: Some("Club".into()),
-            alias: None,
-            direct_with: vec![],
-            space: false,
-            encrypted: true,
-        },
+        room: label(),
         route: RouteKind::InviteAndJoin,
         outcome,
         power_level: Some((100, StepResult::Undone)),

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     access::{OpenError, Sessions},
+    consent::Standing,
     homeserver::{Account, Failure},
     store::{Batch, StoreError},
 };
@@ -44,7 +45,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Why the worker could not do what it was to do.
 #[derive(Debug)]
-enum Trouble {
+pub(super) enum Trouble {
     /// An account did not answer as it should.
     Failed(Side, Failure),
     /// The bot can no longer act as this side as an application service.
@@ -81,10 +82,14 @@ impl Inner {
                 Phase::Surveying => self.survey(job, &migration, stop).await?,
                 Phase::AwaitingGo => self.see_to_service(job, &migration, stop).await?,
                 Phase::Running => self.run(job, &migration, stop).await?,
-                Phase::Cancelled(_) => self.end_sessions(&migration, stop).await?,
+                Phase::WaitingForModerators => self.go_on_where_opened(job).await?,
+                Phase::Cancelled(_) => {
+                    self.take_leave(&migration, stop).await?;
+                    self.end_sessions(&migration, stop).await?;
+                }
                 Phase::Paused(_) | Phase::Failed(_) | Phase::Finished => {}
             }
-            // Access may have come, or gone, by itself.
+            // Access may have come, or gone, by itself; or a moderator opened a room.
             if stop.is_cancelled() || job.migration().phase == migration.phase {
                 return Ok(());
             }
@@ -131,6 +136,8 @@ impl Inner {
         match plan {
             Ok(plan) => {
                 migration.phase = Phase::AwaitingGo;
+                // What moderators opened shows in the new plan.
+                migration.options.opened.clear();
                 let mut change = Change::of(&migration).tell_both(Event::PlanReady);
                 change.plan = Some(&plan);
                 // What was done before the accounts were read again is in the new plan.
@@ -296,15 +303,7 @@ impl Inner {
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         let Some(turn) = self.turn_in(job, &Phase::Running, stop).await else { return Ok(()) };
-        let mut migration = job.migration();
-        migration.phase = Phase::Finished;
-        migration.ended = Some(self.now());
-        let report = self.report(&migration, plan, check)?;
-        let mut change = Change::of(&migration).tell_both(Event::Finished);
-        change.report = Some(&report);
-        self.commit(job, &turn, change).await?;
-        self.tell_progress();
-        Ok(())
+        self.end_run(job, &turn, plan, check).await
     }
 
     /// Checks, and once more after a moment while something that was done does not show: a
@@ -329,7 +328,7 @@ impl Inner {
     }
 
     /// Opens an account that consented and that there is access to.
-    async fn open(
+    pub(super) async fn open(
         &self,
         job: &Job,
         side: Side,
@@ -354,7 +353,12 @@ impl Inner {
         (job.migration().phase == *phase && !stop.is_cancelled()).then_some(turn)
     }
 
-    async fn lose_access(&self, job: &Job, turn: &Turn, side: Side) -> Result<(), StoreError> {
+    pub(super) async fn lose_access(
+        &self,
+        job: &Job,
+        turn: &Turn,
+        side: Side,
+    ) -> Result<(), StoreError> {
         let mut migration = job.migration();
         let party = migration.party_mut(side);
         let (access, event) = match party.access {
@@ -368,6 +372,25 @@ impl Inner {
         Sessions::drop_from(&mut change.batch, migration.id, side);
         self.commit(job, turn, change).await?;
         Ok(())
+    }
+
+    /// Has what was asked of others taken back, before the access to the accounts goes.
+    async fn take_leave(
+        &self,
+        migration: &Migration,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let Some(follower) = self.follower.get() else { return Ok(()) };
+        if migration.awaited.is_empty() {
+            return Ok(());
+        }
+        let open = async |side| {
+            let standing = Standing::to_take_back(migration, side)?;
+            let account = self.sessions.open(&standing).await.ok().flatten()?;
+            Some(account.until(stop.clone()))
+        };
+        let (old, new) = (open(Side::Old).await, open(Side::New).await);
+        follower.take_leave(migration, old, new).await
     }
 
     /// Logs out what the bot logged in for a migration that was cancelled: with the consent gone,

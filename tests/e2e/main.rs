@@ -15,6 +15,7 @@ mod kill;
 mod limits;
 mod manner;
 mod metrics;
+mod moderators;
 mod other_clients;
 mod own_user;
 mod pushed;

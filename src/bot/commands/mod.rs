@@ -2,6 +2,7 @@
 //! does it. Help, the README's table and the tests are made from these values.
 
 mod accept;
+pub(super) mod ask;
 mod cancel;
 mod choices;
 mod decline;
@@ -20,6 +21,7 @@ mod rooms;
 mod skip;
 mod start;
 mod status;
+mod stop;
 
 use futures_util::future::BoxFuture;
 
@@ -27,7 +29,7 @@ use matrix_sdk::ruma::OwnedUserId;
 
 use super::{
     answer::Answer,
-    grammar::{Argument, Arguments, Choices, Named},
+    grammar::{Argument, Arguments, Ask, Choices, Named},
     shared::Shared,
     wording::{self, Help},
 };
@@ -49,6 +51,7 @@ pub(super) static COMMANDS: &[Command] = &[
     include::COMMAND,
     prefer::COMMAND,
     go::COMMAND,
+    ask::COMMAND,
     status::COMMAND,
     pause::COMMAND,
     resume::COMMAND,
@@ -56,6 +59,7 @@ pub(super) static COMMANDS: &[Command] = &[
     retry::COMMAND,
     report::COMMAND,
     forget::COMMAND,
+    stop::COMMAND,
 ];
 
 /// One command.
@@ -89,6 +93,7 @@ pub(super) enum Run {
     Side(DoesWith<Side>),
     Route(DoesWith<Option<RouteKind>>),
     Login(DoesWith<Login>),
+    Ask(DoesWith<Ask>),
 }
 
 impl Command {
@@ -104,6 +109,7 @@ impl Command {
             (Run::Route(run), Argument::None) => run(context, None),
             (Run::Route(run), Argument::Route(route)) => run(context, Some(route)),
             (Run::Login(run), Argument::Login(login)) => run(context, login),
+            (Run::Ask(run), Argument::Ask(ask)) => run(context, ask),
             _ => return None,
         })
     }
@@ -123,6 +129,8 @@ pub(super) enum From {
     Either,
     /// Of both, each for itself.
     EitherForItself,
+    /// Of a moderator who was asked for something.
+    Moderator,
 }
 
 /// What a command works with: who said it, and what the bot has.
@@ -146,6 +154,7 @@ impl Named for Command {
             Run::Side(_) => Arguments::Side,
             Run::Route(_) => Arguments::Route,
             Run::Login(_) => Arguments::Login,
+            Run::Ask(_) => Arguments::Ask,
         }
     }
 }
@@ -164,6 +173,7 @@ impl From {
             Self::New => "new",
             Self::Either => "either",
             Self::EitherForItself => "either, for itself",
+            Self::Moderator => "a moderator",
         }
     }
 }

@@ -21,6 +21,7 @@ pub(super) const COMMAND: Command = Command {
 async fn run(context: Context<'_>) -> Result<Answer, Refusal> {
     let (migration, side) = context.bot.migrations.of(&context.said.by)?;
     let report = context.bot.migrations.current_report(migration.id)?;
-    let answer = Answer::from(wording::report(&report, &migration, side));
-    Ok(answer.with_files(report_files::all(&report)))
+    let requests = context.bot.moderation.requests(migration.id)?;
+    let answer = Answer::from(wording::report(&report, &requests, &migration, side));
+    Ok(answer.with_files(report_files::all(&report, &requests)))
 }

@@ -30,6 +30,8 @@ pub(crate) enum Arguments {
     Side,
     /// `password SECRET`, `token SECRET`, `service` or `none`.
     Login,
+    /// Perhaps `yes`, rooms, or `text` and words.
+    Ask,
 }
 
 /// What was read, in the shape that [`Arguments`] of the command ask for.
@@ -49,6 +51,21 @@ pub(crate) enum Argument {
     Side(Side),
     /// How access is given.
     Login(Login),
+    /// What to ask moderators.
+    Ask(Ask),
+}
+
+/// What a person wants to have asked of moderators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// To be shown all.
+    Show,
+    /// What was shown, to be sent.
+    Yes,
+    /// To be shown what concerns these rooms.
+    Rooms(Vec<RoomRef>),
+    /// Other words to begin with; the bot's own again without any.
+    Text(Option<String>),
 }
 
 /// Parts of a plan as a person names them.
@@ -129,6 +146,7 @@ pub(super) fn read(arguments: Arguments, rest: &str) -> Result<Argument, Problem
             Some(word) => nothing_more(words, Argument::Route(route(word)?)),
         },
         Arguments::Login => login(rest).map(Argument::Login),
+        Arguments::Ask => ask(rest).map(Argument::Ask),
     }
 }
 
@@ -145,6 +163,18 @@ fn route(word: &str) -> Result<RouteKind, Problem> {
         let nearest = nearest(&wanted, ROUTES.iter().map(|(name, _)| (*name, *name)));
         Problem::NotARoute { word: word.to_owned(), nearest }
     })
+}
+
+fn ask(rest: &str) -> Result<Ask, Problem> {
+    let rest = rest.trim();
+    let (word, words) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    match (word.to_lowercase().as_str(), words.trim()) {
+        ("", _) => Ok(Ask::Show),
+        ("yes" | "✅", "") => Ok(Ask::Yes),
+        ("text", "") => Ok(Ask::Text(None)),
+        ("text", words) => Ok(Ask::Text(Some(words.to_owned()))),
+        _ => rooms(rest).map(Ask::Rooms),
+    }
 }
 
 fn side(word: &str) -> Result<Side, Problem> {

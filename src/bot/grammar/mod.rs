@@ -14,7 +14,7 @@ mod routes;
 mod tests;
 
 pub(super) use self::{
-    arguments::{Argument, Arguments, Choices, Problem as ArgumentProblem, RoomRef},
+    arguments::{Argument, Arguments, Ask, Choices, Problem as ArgumentProblem, RoomRef},
     holdings::{HOLDINGS, holding_name},
     message::Words,
     mistake::Mistake,

@@ -23,6 +23,7 @@ const COMMANDS: &[Spec] = &[
     Spec("skip", Arguments::Choices),
     Spec("prefer", Arguments::Side),
     Spec("go", Arguments::None),
+    Spec("ask", Arguments::Ask),
 ];
 
 fn read(body: &str, html: Option<&str>) -> String {
@@ -46,6 +47,7 @@ fn shown(argument: &Argument) -> String {
         Argument::Login(Login::Token(secret)) => format!("token [{}]", secret.expose_secret()),
         Argument::Login(Login::Service) => "service".to_owned(),
         Argument::Login(Login::None) => "none".to_owned(),
+        Argument::Ask(ask) => format!("{ask:?}"),
     }
 }
 
@@ -63,6 +65,13 @@ fn commands_are_read_in_every_way_people_write_them() {
         "go",
         " go ",
         "go now",
+        "ask",
+        "ask YES",
+        "ask yes please",
+        "ask 3 5-7",
+        "ask text",
+        "ask text Hi, it is me.\nAlice",
+        "ask Garden",
         "start",
         "start @new:example.org",
         "Start new:example.org",

@@ -9,8 +9,19 @@ use crate::{
 };
 
 /// The heads of the columns.
-pub(crate) fn csv_header() -> [&'static str; 9] {
-    ["room", "name", "alias", "route", "outcome", "why", "power level", "tags", "creator stays"]
+pub(crate) fn csv_header() -> [&'static str; 10] {
+    [
+        "room",
+        "name",
+        "alias",
+        "route",
+        "outcome",
+        "why",
+        "power level",
+        "tags",
+        "creator stays",
+        "invite request",
+    ]
 }
 
 /// What is counted, in the words of the rows.

@@ -123,6 +123,24 @@ pub(crate) mod texts {
         more: &["From then on `pause` and `cancel` stop it at any time."],
         example: "go",
     };
+    /// `ask`
+    pub(crate) const ASK: Help = Help {
+        usage: "ask, ask yes, ask ROOM…, ask text WORDS",
+        does: "asks moderators to let the new account in, after showing whom and the exact text; a ✅ on it does the same as `ask yes`",
+        more: &[
+            "`ask` alone sends nothing: it shows the rooms that need a moderator, how I would ask in each, and the exact text. `ask yes` then sends it.",
+            "`ask` with rooms is about those only. Name them by their numbers in `rooms`, or by ID, alias or link.",
+            "`ask text` and words of your own puts these at the beginning. Who moves where to and what to do stay in it.",
+        ],
+        example: "ask text Hi, it is me, Alice from the Tuesday group.",
+    };
+    /// `stop`
+    pub(crate) const STOP: Help = Help {
+        usage: "stop",
+        does: "ends invite requests for good in the rooms that a moderator was asked about",
+        more: &["For moderators: nobody is asked about these rooms again, for whomever it may be."],
+        example: "stop",
+    };
     /// `status`
     pub(crate) const STATUS: Help = Help {
         usage: "status",

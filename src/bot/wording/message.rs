@@ -12,6 +12,7 @@ use matrix_sdk::ruma::events::{
 };
 
 use super::value::Value;
+use crate::moderation::Text;
 
 /// A message: paragraphs and lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,6 +82,12 @@ impl Message {
         self.plain.push_str(&plain.join("\n"));
         let _ = write!(self.html, "<p>{}</p>", html.join("<br>"));
         self
+    }
+
+    /// A text as it will be read elsewhere, set off from what is around it.
+    pub(super) fn quoted(text: &Text) -> Self {
+        let plain = text.plain.lines().map(|line| format!("> {line}")).collect::<Vec<_>>();
+        Self { plain: plain.join("\n"), html: format!("<blockquote>{}</blockquote>", text.html) }
     }
 
     /// With all of another message above.
@@ -157,6 +164,15 @@ impl Line {
         Self {
             plain: format!("{} ({url})", words.plain),
             html: format!(r#"<a href="{url}">{}</a>"#, words.html),
+        }
+    }
+
+    /// A person, as clients show them: in the plain form only by their ID.
+    pub(super) fn mention(url: &str, id: &str) -> Self {
+        let words = Self::text(id);
+        Self {
+            html: format!(r#"<a href="{}">{}</a>"#, escape(url), words.html),
+            plain: words.plain,
         }
     }
 

@@ -10,12 +10,14 @@ mod holdings;
 mod labels;
 mod message;
 mod mistakes;
+mod moderators;
 mod notes;
 mod notices;
 mod plan;
 mod progress;
 mod refusals;
 mod report;
+mod requests;
 mod rooms;
 #[cfg(test)]
 pub(in crate::bot) mod tests;
@@ -30,10 +32,14 @@ pub(super) use self::{
     labels::room_name,
     message::Message,
     mistakes::mistake,
+    moderators::{
+        ModeratorWords, asking_moderator_reason, chat_reply, no_request_to_stop, stopped,
+    },
     notices::{Facts, SecretFate, notice, redact_reason},
     plan::{outdated_plan, plan, plan_changed, plan_holdings_changed, plan_preferring},
     progress::{asked, progress, status},
     refusals::refusal,
     report::report,
+    requests::{outdated_requests, own_words, proposal, request_words, requests_sent},
     rooms::{by_hand, rooms_list},
 };

@@ -16,6 +16,7 @@ use crate::{
     clock::Timestamp,
     homeserver::Failure,
     migration::{Access, By, Event, Migration, Phase, Plan, Progress, Report, Side},
+    moderation::InviteRequest,
 };
 
 /// How many characters of a line of an announcement are told.
@@ -34,6 +35,8 @@ pub(crate) struct Facts<'a> {
     pub progress: Option<&'a Progress>,
     /// The report, if there is one.
     pub report: Option<&'a Report>,
+    /// What moderators were asked for.
+    pub requests: &'a [InviteRequest],
     /// What became of the message with the secret.
     pub secret: SecretFate,
     /// Whether the reader's direct message is encrypted.
@@ -59,7 +62,8 @@ pub(crate) fn redact_reason() -> &'static str {
 }
 
 /// What is said about `event`. [`Event::Forgotten`] is told without a migration, by
-/// [`forgotten`](super::forgotten).
+/// [`forgotten`](super::forgotten); [`Event::ToModerator`] by
+/// [`ModeratorWords`](super::ModeratorWords).
 pub(crate) fn notice(event: &Event, facts: &Facts<'_>) -> Message {
     let migration = facts.migration;
     match event {
@@ -92,11 +96,18 @@ pub(crate) fn notice(event: &Event, facts: &Facts<'_>) -> Message {
         .and("`status` tells how it stands."),
         Event::Cancelled { by } => cancelled(*by, facts),
         Event::Finished => match facts.report {
-            Some(ready) => report(ready, migration, facts.reader),
+            Some(ready) => report(ready, facts.requests, migration, facts.reader),
             None => Message::new("The migration is finished. Say `report` for the report."),
         },
         Event::Announced { text } => announced(text),
+        Event::LetIn { rooms } => super::requests::let_in(rooms, migration),
+        Event::RequestRefused { room, by } => super::requests::said_no(room, by),
+        Event::RequestsEnded { rooms, why } => {
+            super::requests::unanswered(rooms, *why, facts.reader)
+        }
         Event::Forgotten { .. } => super::forgotten(),
+        // Told in the words that moderators read.
+        Event::ToModerator { .. } => Message::default(),
     }
 }
 

@@ -122,6 +122,9 @@ pub(super) fn going_on_by_itself(phase: &Phase, reader: Side) -> Line {
         (Phase::Running, _) => {
             line!("The migration goes on by itself. `status` tells how it stands.")
         }
+        (Phase::WaitingForModerators, _) => {
+            line!("Moderators were asked and have not all answered: `status` tells how it stands.")
+        }
         (Phase::Paused(_), _) => line!("The migration is paused: say `resume` to go on."),
         _ => line!("`status` tells how it stands."),
     }

@@ -23,7 +23,7 @@ pub(crate) fn progress(
             .and("This message tells how far it is. `pause` and `cancel` stop it.");
     };
     let head = match &migration.phase {
-        Phase::Finished => "**Done.**",
+        Phase::Finished | Phase::WaitingForModerators => "**Done.**",
         Phase::Cancelled(_) => "**Cancelled.**",
         Phase::Paused(_) => "**Paused.**",
         _ => "**Moving.**",
@@ -36,7 +36,9 @@ pub(crate) fn progress(
     ))
     .lines(details(migration, progress, reader));
     match &migration.phase {
-        Phase::Finished | Phase::Cancelled(_) => message.and("`report` tells room by room."),
+        Phase::Finished | Phase::Cancelled(_) | Phase::WaitingForModerators => {
+            message.and("`report` tells room by room.")
+        }
         Phase::Paused(_) => message.and("Say `resume` to go on."),
         _ => message.and("This message tells how far it is. `pause` and `cancel` stop it."),
     }
@@ -208,6 +210,16 @@ fn phase_lines(migration: &Migration, reader: Side, now: Timestamp) -> (Line, Li
         Phase::Running => {
             (line!("The plan **is being run**."), line!("`pause` and `cancel` stop it."))
         }
+        Phase::WaitingForModerators => (
+            line!(
+                "It **waits for the moderators** of {rooms}. Everything else is done.",
+                rooms = rooms(migration.awaited.len())
+            ),
+            line!(
+                "I tell you when one answers; a room without an answer is given up after some \
+                 days. `report` tells room by room."
+            ),
+        ),
         Phase::Paused(_) => {
             (line!("It is **paused**."), line!("Say `resume` to go on, or `cancel` to end it."))
         }

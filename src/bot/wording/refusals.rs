@@ -50,6 +50,15 @@ pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
             .and("`status` tells how it stands."),
         Refusal::NothingToRetry => Message::new("Nothing failed, so there is nothing to try again.")
             .and("`report` tells what was done."),
+        Refusal::Unread(failure) => Message::new(line!(
+            "I could not look at the rooms as the old account: {why}. Nobody was asked.",
+            why = failure_words(failure)
+        ))
+        .and("Say `ask` again in a few minutes."),
+        Refusal::NothingShown => Message::new(
+            "There is nothing to send: I show you first what I would ask, and whom.",
+        )
+        .and("Say `ask` to see it."),
         Refusal::Store(_) => super::broken(),
     }
 }
@@ -112,6 +121,10 @@ fn wrong_phase(phase: &Phase) -> Message {
         Phase::Running => {
             ("the plan is being run", "`status` tells how far it is; `pause` and `cancel` stop it.")
         }
+        Phase::WaitingForModerators => (
+            "moderators were asked, and not all have answered",
+            "`status` tells how it stands; `cancel` takes back what was asked, and ends it.",
+        ),
         Phase::Paused(_) => {
             ("the migration is paused", "Say `resume` to go on, or `cancel` to end it.")
         }

@@ -5,17 +5,29 @@ use super::{
     labels::room,
     message::{Line, Message, line},
     refusals::failure_words,
+    requests::request_line,
     value::rooms,
 };
-use crate::migration::{
-    Migration, Omission, Outcome, OutcomeKind, Phase, Report, ReportRow, Side, StepResult,
+use crate::{
+    migration::{
+        Migration, Omission, Outcome, OutcomeKind, Phase, Report, ReportRow, Side, StepResult,
+    },
+    moderation::InviteRequest,
 };
 
 /// How many rooms each list in the message has; the files have them all.
 const LISTED: usize = 15;
 
 /// The report as a message.
-pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Message {
+pub(crate) fn report(
+    report: &Report,
+    requests: &[InviteRequest],
+    migration: &Migration,
+    reader: Side,
+) -> Message {
+    let request = |row: &ReportRow| {
+        requests.iter().find(|request| request.room_id.as_str() == row.room.id.as_str())
+    };
     let there = report.rooms.iter().filter(|row| is_there(&row.outcome)).count();
     let left_out =
         report.rooms.iter().filter(|row| matches!(row.outcome, Outcome::Skipped(_))).count();
@@ -52,10 +64,14 @@ pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Me
         report,
         unfinished,
     );
+    let message = listed(message, "**What moderators were asked for:**", report, |row| {
+        let request = request(row).filter(|_| row.outcome == Outcome::NeedsModerator)?;
+        Some(line!("{room}: {how}", room = room(&row.room), how = request_line(request)))
+    });
     let message = listed(message, "**For you to do by hand:**", report, |row| match row.outcome {
         Outcome::Invited => Some(line!("{room}: accept the invitation", room = room(&row.room))),
         Outcome::ByHand => Some(line!("{room}: follow its link and join", room = room(&row.room))),
-        Outcome::NeedsModerator => Some(line!(
+        Outcome::NeedsModerator if request(row).is_none() => Some(line!(
             "{room}: ask a moderator to invite {new}",
             room = room(&row.room),
             new = &report.new
@@ -73,7 +89,14 @@ pub(crate) fn report(report: &Report, migration: &Migration, reader: Side) -> Me
         },
     );
     let message = direct_chats(message, report);
-    holdings::in_report(message, report, migration).and(next(report, migration, reader))
+    let message = holdings::in_report(message, report, migration);
+    let unasked = report
+        .rooms
+        .iter()
+        .any(|row| row.outcome == Outcome::NeedsModerator && request(row).is_none());
+    let may_ask = unasked && reader == Side::Old && migration.phase.is_carried_out();
+    let ask = line!("Say `ask`, and I show you how I would ask the moderators for you.");
+    message.and_maybe(may_ask.then_some(ask)).and(next(report, migration, reader))
 }
 
 /// How many rooms the bot brought the new account into.
@@ -187,6 +210,13 @@ fn next(report: &Report, migration: &Migration, reader: Side) -> Line {
             || matches!(row.tags, Some(StepResult::Failed(_)))
     }) || matches!(report.direct_chats, Some(StepResult::Failed(_)))
         || holdings::has_failed(report);
+    if migration.phase == Phase::WaitingForModerators {
+        return line!(
+            "I still wait for the moderators of {rooms}, and tell you when they answer. `cancel` \
+             takes back what was asked.",
+            rooms = rooms(migration.awaited.len())
+        );
+    }
     if !migration.phase.is_over() {
         return line!(
             "The migration is not over, so this is how it stands now. `status` tells more."

@@ -19,8 +19,9 @@ use crate::{
         Access, AfterJoin, By, Consent, Ending, Entry, Event, Holding, HoldingKind, HoldingOutcome,
         HoldingRow, Migration, MigrationId, Note, Omission, Options, Outcome, Party, Pending,
         Phase, Plan, PlannedHolding, PlannedRoom, Progress, Reason, Refusal, Report, ReportRow,
-        RoomLabel, Route, RouteKind, SecretMessage, Side, StepResult, Treatment, Wait,
+        RoomLabel, Route, RouteKind, SecretMessage, Side, StepResult, Treatment, Unanswered, Wait,
     },
+    moderation::{InviteRequest, Obstacle, Proposal, Proposed, Reply, RequestState, Way, Words},
 };
 
 fn old() -> OwnedUserId {
@@ -59,6 +60,7 @@ fn migration(phase: Phase) -> Migration {
         consent_expires: now() + Duration::from_secs(86_000),
         went: None,
         ended: None,
+        awaited: BTreeMap::new(),
     }
 }
 
@@ -212,6 +214,129 @@ fn sample_holding_rows() -> Vec<HoldingRow> {
     ]
 }
 
+fn moderator() -> OwnedUserId {
+    user_id!("@mod:old.example").to_owned()
+}
+
+fn asked_rooms() -> Vec<RoomLabel> {
+    vec![label("!closed:old.example", "Committee"), label("!knock:old.example", "Knock <b>")]
+}
+
+fn ended(why: Unanswered) -> Event {
+    Event::RequestsEnded { rooms: asked_rooms(), why }
+}
+
+/// One request in each way and state.
+pub(in crate::bot) fn sample_requests() -> Vec<InviteRequest> {
+    let ways = [Way::Message, Way::DirectMessage, Way::Knock];
+    let states = [
+        RequestState::Open,
+        RequestState::Planned,
+        RequestState::Opened,
+        RequestState::Refused,
+        RequestState::Stopped,
+        RequestState::Expired,
+        RequestState::Withdrawn,
+        RequestState::OutOfRoom,
+        RequestState::NotAsked(None),
+        RequestState::NotAsked(Some(refused())),
+    ];
+    let rooms = ["!closed:old.example", "!hand:old.example", "!failed:old.example"];
+    let numbered = ways.into_iter().cycle().zip(rooms.into_iter().cycle()).zip(states);
+    numbered.map(|((way, room), state)| sample_request(way, room, state)).collect()
+}
+
+fn sample_request(way: Way, room: &str, state: RequestState) -> InviteRequest {
+    InviteRequest {
+        migration: MigrationId(1),
+        room_id: room.try_into().unwrap(),
+        room: label(room, "Committee <i>"),
+        old: old(),
+        new: new(),
+        words: None,
+        way: Some(way),
+        asked: vec![moderator(), user_id!("@<b>:old.example").to_owned()],
+        more: 2,
+        transaction: "tern-ask".into(),
+        message: None,
+        reminder: None,
+        asked_at: Some(now()),
+        reminded_at: None,
+        answered_by: (!state.is_live()).then(moderator),
+        state,
+        thanked: [].into(),
+        to_be_closed: false,
+    }
+}
+
+#[test]
+fn what_moderators_read() {
+    let words = ModeratorWords { bot: me() };
+    let texts = sample_requests().into_iter().flat_map(|request| {
+        let mut own = request.clone();
+        own.words = Some("Hi, it is **me**, `Alice` <b>!".to_owned());
+        let name = format!("{:?}, {:?}", request.way, request.state);
+        [
+            (format!("{name}: request"), words.request(&request)),
+            (format!("{name}: in own words"), words.request(&own)),
+            (format!("{name}: reminder"), words.reminder(&request)),
+            (format!("{name}: ended"), words.ended(&request)),
+            (format!("{name}: thanks"), words.thanks(&request, &moderator())),
+        ]
+    });
+    let texts: BTreeMap<_, _> =
+        texts.map(|(name, text)| (format!("{}\n{}", text.plain, text.html), name)).collect();
+    let texts: Vec<_> =
+        texts.into_iter().map(|(text, name)| format!("──── {name}\n\n{text}\n")).collect();
+    let request = sample_request(Way::Knock, "!knock:old.example", RequestState::Planned);
+    let knock = words.knock_reason(&request);
+    assert_snapshot!(format!("{}\n──── knock\n\n{knock}", texts.join("\n")));
+}
+
+#[test]
+fn what_the_person_is_told_of_invite_requests() {
+    let words = ModeratorWords { bot: me() };
+    let proposed = |way, room, obstacle| Proposed {
+        request: sample_request(way, room, RequestState::Planned),
+        obstacle,
+    };
+    let mut rooms = vec![
+        proposed(Way::Message, "!closed:old.example", None),
+        proposed(Way::DirectMessage, "!silent:old.example", None),
+        proposed(Way::Knock, "!knock:old.example", None),
+    ];
+    let obstacles = [
+        Obstacle::Asked,
+        Obstacle::Opened,
+        Obstacle::Refused,
+        Obstacle::Stopped,
+        Obstacle::Nobody,
+        Obstacle::OutOfRoom,
+    ];
+    let closed = obstacles.map(|why| proposed(Way::Message, "!closed:old.example", Some(why)));
+    rooms.extend(closed.clone());
+    let request = sample_request(Way::DirectMessage, "!closed:old.example", RequestState::Open);
+    let replies = [Reply::Nothing, Reply::Over, Reply::Thanks, Reply::Refused]
+        .map(|reply| (format!("{reply:?}"), chat_reply(reply, &request).unwrap()));
+    let texts = [
+        ("proposal", proposal(&Proposal { rooms, own_words: false }, &words)),
+        ("nothing", proposal(&Proposal { rooms: Vec::new(), own_words: false }, &words)),
+        ("none open", proposal(&Proposal { rooms: closed[2..].to_vec(), own_words: true }, &words)),
+        ("own words", own_words(true)),
+        ("words as before", own_words(false)),
+        ("sent", requests_sent(200)),
+        ("stopped", stopped(std::slice::from_ref(&request))),
+        ("nothing to stop", no_request_to_stop()),
+    ];
+    let texts = texts.map(|(name, text)| (name.to_owned(), text));
+    let states = sample_requests();
+    let states = states.iter().map(request_words).collect::<Vec<_>>().join("\n");
+    assert_snapshot!(format!(
+        "{}\n──── states\n\n{states}",
+        shown(texts.into_iter().chain(replies))
+    ));
+}
+
 fn sample_progress() -> Progress {
     Progress {
         rooms: 57,
@@ -261,6 +386,7 @@ fn greetings() {
         ("no such number", no_such_number(9)),
         ("no list", no_such_number(0)),
         ("outdated plan", outdated_plan()),
+        ("outdated requests", outdated_requests()),
         ("asking", Message::new(Line::text(&asking_reason(&old())))),
         ("talking", Message::new(Line::text(&talking_reason()))),
     ]));
@@ -322,6 +448,7 @@ fn refusals() {
         Phase::Surveying,
         Phase::AwaitingGo,
         Phase::Running,
+        Phase::WaitingForModerators,
         Phase::Paused(Box::new(Phase::Running)),
         Phase::Failed(unreachable()),
         Phase::Finished,
@@ -345,6 +472,8 @@ fn refusals() {
         Refusal::NoPlan,
         Refusal::NoReport,
         Refusal::NothingToRetry,
+        Refusal::Unread(unreachable()),
+        Refusal::NothingShown,
     ];
     let all = others.into_iter().chain(wrong_phases);
     assert_snapshot!(shown(all.map(|why| (format!("{why:?}"), refusal(&why, &old())))));
@@ -465,6 +594,17 @@ fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
             Phase::Running,
             both,
         ),
+        ("finished but for moderators", Event::Finished, Phase::WaitingForModerators, both),
+        ("let in", Event::LetIn { rooms: asked_rooms() }, Phase::WaitingForModerators, both),
+        (
+            "refused by a moderator",
+            Event::RequestRefused { room: asked_rooms().remove(0), by: moderator() },
+            Phase::WaitingForModerators,
+            both,
+        ),
+        ("nobody answered", ended(Unanswered::Expired), Phase::WaitingForModerators, both),
+        ("out of the room", ended(Unanswered::OutOfRoom), Phase::WaitingForModerators, both),
+        ("nobody to ask", ended(Unanswered::NotAsked), Phase::WaitingForModerators, both),
     ]
 }
 
@@ -477,6 +617,7 @@ fn notices() {
         migration.new.access = new;
         let text = |reader| {
             let facts = Facts {
+                requests: &sample_requests(),
                 migration: &migration,
                 reader,
                 plan: Some(&plan),
@@ -501,6 +642,7 @@ fn notices_with_less_to_tell() {
     let migration = migration(Phase::Cancelled(Ending::CancelledBy(By::Old)));
     let report = sample_report();
     let facts = Facts {
+        requests: &[],
         migration: &migration,
         reader: Side::Old,
         plan: None,
@@ -665,11 +807,14 @@ fn reports() {
         ..clean.clone()
     };
     assert_snapshot!(shown([
-        ("all kinds, to the new account", report(&sample_report(), &finished, Side::New)),
-        ("clean", report(&clean, &finished, Side::Old)),
-        ("unchecked", report(&unchecked, &finished, Side::Old)),
-        ("many failed", report(&many, &finished, Side::Old)),
-        ("not over", report(&clean, &running, Side::Old)),
+        (
+            "all kinds, to the new account",
+            report(&sample_report(), &sample_requests(), &finished, Side::New)
+        ),
+        ("clean", report(&clean, &[], &finished, Side::Old)),
+        ("unchecked", report(&unchecked, &[], &finished, Side::Old)),
+        ("many failed", report(&many, &[], &finished, Side::Old)),
+        ("not over", report(&clean, &[], &running, Side::Old)),
     ]));
 }
 

@@ -56,11 +56,13 @@ impl Draws {
         };
         let told = match errand.action {
             Action::Read => own(&[Kind::Reads]),
-            Action::Sync => own(&[Kind::Syncs]),
+            Action::Sync | Action::Listen => own(&[Kind::Syncs]),
             Action::LocalJoin => own(&[Kind::LocalJoins, Kind::Messages]),
             Action::RemoteJoin => own(&[Kind::RemoteJoins]),
             Action::Invite => own(&[Kind::InvitesBy, Kind::Messages]),
-            Action::State | Action::Redact => own(&[Kind::Messages]),
+            Action::State | Action::Redact | Action::Message | Action::Knock => {
+                own(&[Kind::Messages])
+            }
             Action::AccountData => own(&[Kind::AccountData]),
             Action::Profile => own(&[Kind::Profile, Kind::Messages]),
             Action::Media => own(&[Kind::Media]),

@@ -183,6 +183,9 @@ impl Inner {
             }
             Sessions::drop_from(&mut batch, migration.id, side);
         }
+        if let Some(follower) = self.follower.get() {
+            follower.forget(&mut batch, migration.id)?;
+        }
         // Who never took part was not told anything that could be taken back.
         let other = migration.side_of(&said.by).map(|side| migration.party(side.other()));
         let tell = other.filter(|party| party.consent.is_some()).map(|party| {

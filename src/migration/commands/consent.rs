@@ -42,6 +42,7 @@ impl Migrations {
             consent_expires: now + inner.settings.consent_expires,
             went: None,
             ended: None,
+            awaited: std::collections::BTreeMap::new(),
         };
         inner.busy(&said.by, &migration)?;
         inner.busy(new, &migration)?;

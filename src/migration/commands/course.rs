@@ -100,7 +100,7 @@ impl Migrations {
         let _entry = inner.entry.lock().await;
         let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
         only(side, Side::Old)?;
-        if !matches!(migration.phase, Phase::Running | Phase::Finished) {
+        if migration.phase != Phase::Running && !migration.phase.is_carried_out() {
             return Err(wrong_phase(&migration));
         }
         inner.busy(&migration.old.user_id, &migration)?;
@@ -146,7 +146,10 @@ impl Inner {
         by: By,
     ) -> Result<(), Refusal> {
         let mut migration = job.migration();
-        if !matches!(migration.phase, Phase::Surveying | Phase::AwaitingGo | Phase::Running) {
+        if !matches!(
+            migration.phase,
+            Phase::Surveying | Phase::AwaitingGo | Phase::Running | Phase::WaitingForModerators
+        ) {
             return Err(wrong_phase(&migration));
         }
         migration.phase = Phase::Paused(Box::new(migration.phase));

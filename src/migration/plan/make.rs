@@ -239,10 +239,16 @@ fn plan_room(
     route: Route,
 ) -> PlannedRoom {
     let gets_in = route.gets_in();
+    // A moderator may open it later.
+    let may_get_in = gets_in || route == Route::NeedsModerator;
     let seen_by_new = accounts.new_survey.rooms.get(room_id);
     let near = is_near(accounts, room);
     PlannedRoom {
-        after: if gets_in { after_join(accounts, room, seen_by_new) } else { AfterJoin::default() },
+        after: if may_get_in {
+            after_join(accounts, room, seen_by_new)
+        } else {
+            AfterJoin::default()
+        },
         notes: if gets_in { notes(accounts, room, &route) } else { Vec::new() },
         omission: omission(accounts, old, room_id, room),
         room: label(room_id, room, direct_with),

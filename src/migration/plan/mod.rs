@@ -72,6 +72,10 @@ impl Plan {
             if room.route == Route::AlreadyThere {
                 continue;
             }
+            let opened = |id: &OwnedRoomId| id.as_str() == room.room.id.as_str();
+            if room.route == Route::NeedsModerator && options.opened.iter().any(opened) {
+                room.route = Route::Join(Entry::Invited);
+            }
             if options.skipped.contains(&room.room.id) {
                 room.route = Route::Skipped(Omission::Asked);
             } else if let Some(omission) = &room.omission

@@ -1,0 +1,208 @@
+//! Invite requests, as moderators read them.
+
+use matrix_sdk::ruma::{OwnedUserId, UserId};
+
+use super::{
+    labels::room,
+    message::{Line, Message, line},
+    value::{clean, count},
+};
+use crate::moderation::{InviteRequest, Reply, RequestState, Text, Way, Words};
+
+/// How many characters of a person's own words are sent.
+const LONGEST_WORDS: usize = 500;
+
+/// What moderators read, who may never have heard of the bot.
+#[derive(Debug)]
+pub(crate) struct ModeratorWords {
+    /// The bot.
+    pub(crate) bot: OwnedUserId,
+}
+
+impl Words for ModeratorWords {
+    fn request(&self, request: &InviteRequest) -> Text {
+        self.asking(request).into()
+    }
+
+    fn knock_reason(&self, request: &InviteRequest) -> String {
+        let own = request.words.as_ref().map(|words| format!("{} ", clean(words, LONGEST_WORDS)));
+        line!(
+            "{own}{old} is moving to this account. Both accounts have confirmed it to {bot}. Please \
+             let it in.",
+            own = Line::text(&own.unwrap_or_default()),
+            old = &request.old,
+            bot = &self.bot
+        )
+        .into_plain()
+    }
+
+    fn reminder(&self, request: &InviteRequest) -> Text {
+        let place = match request.way {
+            Some(Way::DirectMessage) => line!(" in {room}", room = room(&request.room)),
+            _ => Line::default(),
+        };
+        let new = &request.new;
+        Message::new(line!(
+            "A reminder, and the only one: the new account of {old}, {new}, still waits to be \
+             invited{place}. To let it in: `/invite {new}`. Or react: ✅ to let it in, ❌ to refuse.",
+            old = &request.old,
+            new = new,
+            place = place
+        ))
+        .into()
+    }
+
+    fn ended(&self, request: &InviteRequest) -> Text {
+        let (old, new) = (&request.old, &request.new);
+        let by = request.answered_by.as_ref();
+        let said = match (&request.state, by) {
+            (RequestState::Opened, _) => line!(
+                "**Done.** The new account of {old}, {new}, has been let in. Thank you!",
+                old = old,
+                new = new
+            ),
+            (RequestState::Refused | RequestState::Stopped, Some(by)) => line!(
+                "**Answered:** {by} said no to inviting {new}, the new account of {old}.",
+                by = by,
+                old = old,
+                new = new
+            ),
+            (RequestState::Expired, _) => line!(
+                "**Lapsed:** nobody answered the request to invite {new}, the new account of {old}.",
+                old = old,
+                new = new
+            ),
+            _ => line!(
+                "**Taken back:** {old} no longer asks to have {new} invited.",
+                old = old,
+                new = new
+            ),
+        };
+        Message::new(said).and("There is nothing more to do.").into()
+    }
+
+    fn thanks(&self, request: &InviteRequest, to: &UserId) -> Text {
+        Message::new(line!(
+            "{to}: thank you! I cannot invite in your name, so please say this in this room: \
+             `/invite {new}`",
+            to = to,
+            new = &request.new
+        ))
+        .into()
+    }
+}
+
+impl ModeratorWords {
+    fn asking(&self, request: &InviteRequest) -> Message {
+        let (old, new) = (&request.old, &request.new);
+        let own = request.words.as_ref().map(|words| Line::text(&clean(words, LONGEST_WORDS)));
+        let in_person = request.way == Some(Way::DirectMessage);
+        let (who, what) = if in_person {
+            let who = line!(
+                "**{old} is moving to another Matrix account, {new},** and may not invite it to \
+                 {room}. You may. Both accounts have confirmed this to me: I am a program that \
+                 moves accounts.",
+                old = old,
+                new = new,
+                room = room(&request.room)
+            );
+            let what = line!(
+                "To let it in, please invite it there: `/invite {new}`. Or react to this message: \
+                 ✅ to let it in, ❌ to refuse. Say `stop`, and nobody is asked about that room \
+                 again.",
+                new = new
+            );
+            (who, what)
+        } else {
+            let who = line!(
+                "**I, {old}, am moving to another Matrix account: {new}.** I may not invite it to \
+                 this room myself. Both accounts have confirmed the move to {bot}, a program that \
+                 moves accounts and writes this for me.",
+                old = old,
+                new = new,
+                bot = &self.bot
+            );
+            let what = line!(
+                "{moderators}: to let it in, please invite it: `/invite {new}`. Or react to this \
+                 message: ✅ to let it in, ❌ to refuse. Reply `stop`, and nobody is asked in this \
+                 room again.",
+                moderators = moderators(request),
+                new = new
+            );
+            (who, what)
+        };
+        let who = match own {
+            Some(own) if in_person => line!("{who} They say: {own}", who = who, own = own),
+            Some(own) => line!("{own} {who}", who = who, own = own),
+            None => who,
+        };
+        Message::new(who).and(what)
+    }
+}
+
+/// Who is asked, as links that clients show as people.
+fn moderators(request: &InviteRequest) -> Line {
+    let mut asked = request.asked.iter().map(|user| {
+        let id = clean(user.as_str(), 255);
+        Line::mention(&user.matrix_to_uri().to_string(), &id)
+    });
+    let first = asked.next().unwrap_or_default();
+    let all = asked.fold(first, |all, one| line!("{all}, {one}", all = all, one = one));
+    if request.more == 0 {
+        return all;
+    }
+    line!(
+        "{all} ({more})",
+        all = all,
+        more = count(request.more, "other may as well", "others may as well")
+    )
+}
+
+impl From<Message> for Text {
+    fn from(message: Message) -> Self {
+        Self { plain: message.plain, html: message.html }
+    }
+}
+
+/// Why a moderator is invited to a direct message.
+pub(crate) fn asking_moderator_reason(old: &UserId) -> String {
+    line!("{old} needs your help with a room that you look after.", old = old).into_plain()
+}
+
+/// What a moderator is told in a direct message who answered there.
+pub(crate) fn chat_reply(reply: Reply, request: &InviteRequest) -> Option<Message> {
+    let (new, label) = (&request.new, room(&request.room));
+    Some(match reply {
+        Reply::Nothing => Message::new(line!(
+            "As far as I can see you may not invite people to {room}, so I did nothing.",
+            room = label
+        )),
+        Reply::Over => Message::new("Thank you. This is settled already: there is nothing to do."),
+        Reply::Thanks => Message::new(line!(
+            "Thank you! I cannot invite in your name, so please say this in {room}: `/invite {new}`",
+            room = label,
+            new = new
+        )),
+        Reply::Refused => Message::new(line!(
+            "I have told {old} that you said no. I do not ask again.",
+            old = &request.old
+        )),
+        // The message that asked says what became of it.
+        Reply::Stopped => return None,
+    })
+}
+
+/// Nobody is asked about these rooms any more.
+pub(crate) fn stopped(requests: &[InviteRequest]) -> Message {
+    let message = Message::new("I ask nobody about this any more, for whomever it may be:");
+    message.list(requests.iter().map(|request| line!("{room}", room = room(&request.room))))
+}
+
+/// `stop` by somebody who was asked for nothing.
+pub(crate) fn no_request_to_stop() -> Message {
+    Message::new(
+        "I have asked you for nothing, or you may not invite people to that room, so there is \
+         nothing to stop.",
+    )
+    .and("To stop a migration of your own, say `pause` or `cancel`.")
+}
