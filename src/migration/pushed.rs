@@ -1,10 +1,12 @@
 //! What homeservers push to the application service about accounts that take part in a migration.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
-use ruma::{UserId, events::room::member::MembershipState};
+use ruma::{RoomId, UserId, events::room::member::MembershipState};
 use serde::Deserialize;
 
-use super::{Migration, Migrations, Phase, Side};
+use super::{Awaited, Migration, Migrations, Phase, Side, closed_rooms, job::Job, journal::Change};
 use crate::{
     appservice::Appservice,
     consent::stands,
@@ -36,13 +38,41 @@ impl Migrations {
         for job in self.0.all_jobs() {
             match job.look(|migration| concern(migration, pushed.by, &pushed.envelope)) {
                 Some(Concern::Membership) => {
-                    if let Some(Member { membership }) = pushed.content() {
-                        job.learn(&pushed.envelope.room_id, membership);
+                    let room = &pushed.envelope.room_id;
+                    let Some(Member { membership }) = pushed.content() else { continue };
+                    let is_invited = membership == MembershipState::Invite;
+                    job.learn(room, membership);
+                    if is_invited {
+                        self.let_in(&job, room, &pushed.envelope.sender).await?;
                     }
                 }
                 None => {}
             }
         }
+        Ok(())
+    }
+}
+
+impl Migrations {
+    /// The new account was invited. Where only a moderator could do that, and nobody was asked to,
+    /// it is brought in now: of an answer to what was asked, moderation hears by itself.
+    async fn let_in(&self, job: &Arc<Job>, room: &RoomId, by: &UserId) -> Result<(), StoreError> {
+        let turn = job.turn().await;
+        let mut migration = job.migration();
+        if !goes_on(&migration.phase)
+            || by == migration.old.user_id
+            || migration.awaited.contains_key(room)
+        {
+            return Ok(());
+        }
+        let plan = self.0.journal.plan(migration.id)?.unwrap_or_default().with(&migration.options);
+        if !closed_rooms(&plan).any(|(closed, _)| closed == room) {
+            return Ok(());
+        }
+        migration.awaited.insert(room.to_owned(), Awaited::Opened);
+        migration.options.opened.insert(room.to_owned());
+        self.0.commit(job, &turn, Change::of(&migration)).await?;
+        self.0.set_to_work(job);
         Ok(())
     }
 }
@@ -68,12 +98,17 @@ const MEMBER: &str = "m.room.member";
 /// What an event has to do with `migration`, if it is of use there: if it is about an account of a
 /// run that goes on, and an account that the homeserver pushes events of consented to that.
 fn concern(migration: &Migration, by: &Appservice, envelope: &Envelope<'_>) -> Option<Concern> {
-    if migration.phase != Phase::Running || !pushes_for(migration, by) {
+    if !goes_on(&migration.phase) || !pushes_for(migration, by) {
         return None;
     }
     let about = envelope.state_key.as_deref();
     (envelope.event_type == MEMBER && about == Some(migration.new.user_id.as_str()))
         .then_some(Concern::Membership)
+}
+
+/// Whether rooms are gone into in this phase.
+fn goes_on(phase: &Phase) -> bool {
+    matches!(phase, Phase::Running | Phase::WaitingForModerators)
 }
 
 /// Whether an account that `by` covers has a consent that stands.

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use lab::{Homeserver, Lab, Options, Pair, Service, served_pair, wait};
+use lab::{Homeserver, Lab, Options, Pair, RoomSpec, Service, served_pair, wait};
 use reqwest::StatusCode;
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
@@ -65,6 +65,18 @@ async fn a_moderators_invitation_is_used_at_once_while_the_bots_own_waits_for_a_
     scene.friend.invite(&room, scene.new.user_id()).await.unwrap();
     joined(&scene, &room).await;
     chats.old.hear_about("`forget`").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_moderators_invitation_opens_a_room_that_nobody_was_asked_to_open() {
+    let (pair, service) = half_served().await;
+    let scene = Scene::with_service(&pair, "opened", Some(&service), json!({})).await;
+    let spec = RoomSpec::private("Closed").needs("invite", 50).invite(scene.old.user_id());
+    let closed = scene.friend.create_room(spec).await.unwrap();
+    scene.old.join(&closed).await.unwrap();
+    let _run = held_up(&scene, &service).await;
+    scene.friend.invite(&closed, scene.new.user_id()).await.unwrap();
+    joined(&scene, &closed).await;
 }
 
 #[tokio::test]
