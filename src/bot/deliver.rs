@@ -346,9 +346,9 @@ async fn deliver(
             reactions::offer(bot, room, &event, &notice.to, &prompt).await
         }
         (Event::Started, side) => {
-            let room_id = room.to_owned();
-            let message =
-                ProgressMessage { room_id, event_id: event, migration: migration.id, side };
+            let (room_id, migration) = (room.to_owned(), migration.id);
+            let of_reading = false;
+            let message = ProgressMessage { room_id, event_id: event, migration, side, of_reading };
             Ok(bot.shared.records.put_progress_message(&message).await?)
         }
         _ => Ok(()),

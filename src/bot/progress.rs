@@ -1,22 +1,27 @@
-//! The progress messages: one for each account of a migration whose plan is run, edited in place.
+//! The progress messages: one for each account of a migration that is read for long, or whose plan
+//! is run, edited in place.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use matrix_sdk::ruma::OwnedEventId;
+use matrix_sdk::ruma::{OwnedEventId, UserId};
 
 use super::{
+    inbox::Undone,
+    reach,
     records::ProgressMessage,
     retry::{Fate, fate},
     shared::Bot,
-    talk::Unsent,
+    talk::{Cause, Unsent},
     wording::{self, Message},
 };
 use crate::{
     clock::Timestamp,
-    migration::{Migration, Refusal},
+    migration::{MigrationId, Phase, Refusal, Side},
     store::StoreError,
 };
 
+/// After how long the reading of two accounts is told of: most are read before that.
+const LONG_READING: Duration = Duration::from_secs(5);
 /// How often is looked whether a text has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The time between two edits, over all messages: a homeserver with Synapse's own limits lets an
@@ -45,11 +50,14 @@ impl Keeper {
         let mut progressed = self.bot.shared.migrations.progressed();
         let clock = self.bot.shared.clock.clone();
         loop {
+            if let Err(error) = self.tell_of_long_readings().await {
+                return error;
+            }
             if let Err(error) = self.update().await {
                 return error;
             }
             clock.sleep(LOOK_EVERY).await;
-            if self.said.is_empty() {
+            if self.said.is_empty() && self.bot.shared.migrations.readings().is_empty() {
                 // Nothing is run, as far as is known; a run tells of itself.
                 tokio::select! {
                     _ = progressed.changed() => {}
@@ -57,6 +65,59 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Begins a message for each side of a migration whose accounts take long to read.
+    async fn tell_of_long_readings(&mut self) -> Result<(), StoreError> {
+        let bot = self.bot.clone();
+        let shared = &bot.shared;
+        let told = shared.records.progress_messages()?;
+        for (id, reading) in shared.migrations.readings() {
+            let Ok(migration) = shared.migrations.get(id) else { continue };
+            if reading.elapsed < LONG_READING || migration.phase != Phase::Surveying {
+                continue;
+            }
+            for side in [Side::Old, Side::New] {
+                let is_its = |message: &ProgressMessage| {
+                    message.of_reading && message.migration == id && message.side == side
+                };
+                if told.iter().any(is_its) {
+                    continue;
+                }
+                let text = wording::reading(&migration, Some(&reading));
+                let user = &migration.party(side).user_id;
+                if let Err(error) = self.begin_reading_message(id, side, user, text).await? {
+                    tracing::debug!(%error, account = %user, "cannot tell of the reading");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin_reading_message(
+        &mut self,
+        migration: MigrationId,
+        side: Side,
+        user: &UserId,
+        text: Message,
+    ) -> Result<Result<(), Undone>, StoreError> {
+        let room_id = match reach::direct_message(&self.bot, user, None).await {
+            Ok(Some(room_id)) => room_id,
+            Ok(None) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
+        };
+        let now = self.bot.shared.clock.now();
+        // Another one each time: a plan may be made often.
+        let what = format!("reading-{migration}-{}", now.as_millisecond());
+        let transaction = Cause::other(&what, &room_id).transaction(0);
+        let event_id = match self.bot.talk.say(&room_id, &text, transaction).await {
+            Ok(event_id) => event_id,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        self.said.insert(event_id.clone(), (text, now));
+        let message = ProgressMessage { room_id, event_id, migration, side, of_reading: true };
+        self.bot.shared.records.put_progress_message(&message).await?;
+        Ok(Ok(()))
     }
 
     /// Edits what says something else than it should: the longest unedited first.
@@ -73,13 +134,23 @@ impl Keeper {
                     continue;
                 }
             };
-            if !migration.phase.is_over() && !self.pace.allows(self.bot.shared.clock.now()) {
+            let is_over = if message.of_reading {
+                migration.phase != Phase::Surveying
+            } else {
+                migration.phase.is_over() || migration.phase.is_carried_out()
+            };
+            if !is_over && !self.pace.allows(self.bot.shared.clock.now()) {
                 // Not even worked out: that takes time, and there may be very many.
                 continue;
             }
-            let Ok(progress) = migrations.progress(migration.id) else { continue };
-            let text = wording::progress(&migration, Some(&progress), message.side);
-            self.bring_up_to_date(&message, &migration, text).await?;
+            let text = if message.of_reading {
+                let reading = migrations.readings().get(&migration.id).copied();
+                wording::reading(&migration, reading.as_ref())
+            } else {
+                let Ok(progress) = migrations.progress(migration.id) else { continue };
+                wording::progress(&migration, Some(&progress), message.side)
+            };
+            self.bring_up_to_date(&message, is_over, text).await?;
         }
         Ok(())
     }
@@ -87,10 +158,9 @@ impl Keeper {
     async fn bring_up_to_date(
         &mut self,
         message: &ProgressMessage,
-        migration: &Migration,
+        is_over: bool,
         text: Message,
     ) -> Result<(), StoreError> {
-        let is_over = migration.phase.is_over() || migration.phase.is_carried_out();
         let is_new = self.said.get(&message.event_id).is_none_or(|(said, _)| *said != text);
         let now = self.bot.shared.clock.now();
         if is_new && (is_over || self.pace.allows(now)) {

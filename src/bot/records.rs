@@ -107,7 +107,7 @@ impl Prompt {
     }
 }
 
-/// A message that is edited in place while a plan is run.
+/// A message that is edited in place while both accounts are read, or while a plan is run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct ProgressMessage {
     /// Where.
@@ -118,6 +118,9 @@ pub(super) struct ProgressMessage {
     pub(super) migration: MigrationId,
     /// For which side.
     pub(super) side: Side,
+    /// Whether it tells of the reading, and not of the run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) of_reading: bool,
 }
 
 impl Records {
@@ -305,6 +308,7 @@ mod tests {
             event_id: event_id!("$progress").to_owned(),
             migration: MigrationId(3),
             side: Side::New,
+            of_reading: false,
         };
         let prompts = [
             Prompt::Consent { migration: MigrationId(3) },

@@ -323,3 +323,20 @@ fn a_wrong_override_names_its_variable() {
     insta::assert_snapshot!(with("TERN_BOT", "hunter2"), @r#"environment variable TERN_BOT: invalid type: string "hunter2", expected keys with values"#);
     insta::assert_snapshot!(with("TERN_", "hunter2"), @"environment variable TERN_: unknown field ``, expected one of `bot`, `access`, `homeservers`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `timeouts`, `log`");
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_file_and_no_variable_makes_the_reader_panic_or_tells_a_secret(
+        text in "\\PC{0,200}",
+        lines in "([a-z_]{1,12}:[ \n]{1,3}(\\PC{0,20}\n)?){0,8}",
+        name in "(TERN_[A-Z_]{0,20})?",
+        value in "\\PC{0,40}",
+    ) {
+        let secret = "password: hunter2";
+        for text in [&text, &lines, &format!("bot:\n  {secret}\n{lines}")] {
+            if let Err(error) = parse_with(text, &[(&name, &value)]) {
+                proptest::prop_assert!(!error.to_string().contains("hunter2"), "{}", error);
+            }
+        }
+    }
+}

@@ -4,6 +4,7 @@
 //! does what its phase asks for; both write each change down before anyone is told of it, by a
 //! [`Notice`].
 
+mod asking;
 mod awaited;
 mod commands;
 mod estimate;
@@ -33,6 +34,11 @@ use std::{
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use tokio::sync::watch;
 
+use self::{
+    asking::Asking,
+    job::{Job, Turn},
+    journal::{Change, Journal},
+};
 pub(crate) use self::{
     awaited::{Closed, Follower, closed_rooms},
     survey::{Survey, survey_filter},
@@ -44,13 +50,9 @@ pub use self::{
         AfterJoin, Entry, Note, Omission, Pending, Plan, PlannedRoom, Reason, RoomLabel, Route,
         RouteKind,
     },
-    progress::{Progress, Wait},
+    progress::{Progress, Reading, Wait},
     refusal::Refusal,
     report::{HoldingOutcome, HoldingRow, Outcome, OutcomeKind, Report, ReportRow, StepResult},
-};
-use self::{
-    job::{Job, Turn},
-    journal::{Change, Journal},
 };
 pub use crate::record::{
     Access, Awaited, By, Consent, Ending, HoldingKind, Migration, MigrationId, Options, Party,
@@ -106,6 +108,9 @@ struct Inner {
     /// Counted up with each change of a migration.
     changed: watch::Sender<u64>,
     follower: OnceLock<Box<dyn awaited::Follower>>,
+    /// The accounts that are being read, and since when.
+    readings: Mutex<BTreeMap<MigrationId, (Timestamp, Reading)>>,
+    asking: Asking,
 }
 
 impl Migrations {
@@ -123,8 +128,9 @@ impl Migrations {
         clock: SharedClock,
     ) -> Result<Self, StoreError> {
         let journal = Journal::new(store.clone());
-        let jobs = journal
-            .migrations()?
+        let stored = journal.migrations()?;
+        let asking = Asking::of(stored.iter());
+        let jobs = stored
             .into_iter()
             .map(|migration| (migration.id, Arc::new(Job::stored(migration))))
             .collect();
@@ -140,6 +146,8 @@ impl Migrations {
             progressed: watch::Sender::new(0),
             changed: watch::Sender::new(0),
             follower: OnceLock::new(),
+            readings: Mutex::default(),
+            asking,
         })))
     }
 

@@ -45,6 +45,17 @@ impl Progress {
     }
 }
 
+/// How far the reading of both accounts is. Never stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// How long it has been going on.
+    pub elapsed: Duration,
+    /// How many rooms the old account was found in, once its homeserver told.
+    pub old_rooms: Option<usize>,
+    /// The same for the new account.
+    pub new_rooms: Option<usize>,
+}
+
 /// A homeserver's limit that something waits for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Wait {

@@ -1,13 +1,17 @@
 //! What can be asked about migrations.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use ruma::{EventId, UserId};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Access, Job, Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Refusal,
-    Report, Side, Wait,
+    Access, Job, Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Reading,
+    Refusal, Report, Side, Wait,
     estimate::{self, Work},
     report::{Check, Findings},
     step::RoomRecord,
@@ -117,6 +121,17 @@ impl Migrations {
         let mut plan = plan.with(&migration.options);
         plan.takes = self.0.takes(&migration, &Work::of(&plan, &migration, &HashMap::new()));
         Ok(plan)
+    }
+
+    /// The migrations whose accounts are being read, and how far that is.
+    pub fn readings(&self) -> BTreeMap<MigrationId, Reading> {
+        let now = self.0.now();
+        let readings = self.0.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = readings.iter().map(|(id, (since, reading))| {
+            let elapsed = Duration::try_from(now.duration_since(*since)).unwrap_or_default();
+            (*id, Reading { elapsed, ..*reading })
+        });
+        told.collect()
     }
 
     /// How the run stands.

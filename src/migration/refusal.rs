@@ -1,5 +1,7 @@
 //! Why a command could not be followed.
 
+use std::time::Duration;
+
 use ruma::{OwnedRoomOrAliasId, OwnedUserId};
 
 use super::{Phase, Side};
@@ -24,6 +26,18 @@ pub enum Refusal {
         busy: OwnedUserId,
         /// Whether that is the very pair that was asked for.
         same_pair: bool,
+    },
+    /// The person has had as many accounts asked as one may in a day.
+    #[error("too many accounts were asked")]
+    AskedTooOften {
+        /// How long until the next one may be asked.
+        left: Duration,
+    },
+    /// The account named said no to this person not long ago.
+    #[error("that account said no")]
+    Declined {
+        /// How long until it may be asked again.
+        left: Duration,
     },
     /// Only the other side may say this.
     #[error("only the other account may say this")]

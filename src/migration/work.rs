@@ -130,7 +130,11 @@ impl Inner {
         migration: &Migration,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
+        self.begin_reading(migration.id);
         let plan = self.make_plan(job, migration, stop).await;
+        self.change_readings(|readings| {
+            readings.remove(&migration.id);
+        });
         let Some(turn) = self.turn_in(job, &Phase::Surveying, stop).await else { return Ok(()) };
         let mut migration = job.migration();
         match plan {

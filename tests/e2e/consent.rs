@@ -27,6 +27,8 @@ async fn a_new_account_that_declines_ends_it() {
     chats.new.react(&question.event_id, "❌").await.unwrap();
     chats.old.hear_about("said no").await.unwrap();
     chats.new.hear_about("said no").await.unwrap();
+    chats.old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
+    chats.old.hear_about("I do not ask it again today").await.unwrap();
     chats.old.say("login none").await.unwrap();
     chats.old.hear_about("no migration").await.unwrap();
     assert!(!is_in(&scene.new, &room).await);

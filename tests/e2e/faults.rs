@@ -6,8 +6,9 @@ use std::time::Duration;
 use lab::{Fault, Proxy, RoomSpec, Rule, pair};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tern::clock::{Clock as _, SystemClock};
 
-use crate::scene::{Scene, is_in};
+use crate::scene::{Scene, is_in, level, log_in};
 
 /// In the query of each sync that is sent for a survey, and of none that is for the bot's own chats.
 const SURVEY: &str = "tern.asked_at";
@@ -115,4 +116,143 @@ async fn what_fails_or_hangs_for_one_room_costs_that_room_with_its_reason_and_ho
     for room in [&hanging, &failing, &mad] {
         assert!(!is_in(&scene.new, room).await);
     }
+}
+
+#[tokio::test]
+async fn what_goes_wrong_for_a_while_fails_nothing() {
+    let Broken { scene, old, new } = broken("awhile").await;
+    let mut rooms = Vec::new();
+    for number in 0..3 {
+        rooms.push(scene.room(RoomSpec::public(&format!("Public {number}"))).await);
+        rooms.push(scene.private_room(&format!("Private {number}")).await);
+    }
+    let chats = scene.planned().await;
+    let limited = |after: Option<u32>| {
+        let error = json!({ "errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": after });
+        Fault::json(429, &error)
+    };
+    for fault in [
+        Fault::Reset,
+        Fault::Lost,
+        Fault::Cut(3),
+        limited(Some(300)),
+        limited(None),
+        Fault::status(502),
+        Fault::status(503),
+        Fault::status(504),
+        Fault::Drip(1, Duration::from_millis(50)),
+        Fault::json(200, &json!("{")),
+    ] {
+        new.add(Rule::on(Method::POST, "/join/", fault).times(1));
+    }
+    for fault in [Fault::Reset, Fault::Lost, Fault::status(500)] {
+        old.add(Rule::on(Method::POST, "/invite", fault.clone()).times(1));
+        old.add(Rule::on(Method::PUT, "/state/m.room.power_levels", fault).times(1));
+    }
+    chats.old.say("go").await.unwrap();
+    let report = chats.old.with_patience(PATIENCE).hear_about("`forget`").await.unwrap().body;
+    assert!(!report.to_lowercase().contains("failed"), "{report}");
+    for room in &rooms {
+        assert!(is_in(&scene.new, room).await);
+        assert!(level(&scene.new, room, scene.new.user_id()).await >= 100);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_connections_in_the_middle_of_a_run_is_waited_for() {
+    let Broken { scene, old, new } = broken("refusing").await;
+    let mut rooms = Vec::new();
+    for number in 0..6 {
+        rooms.push(scene.private_room(&format!("Private {number}")).await);
+    }
+    let chats = scene.planned().await;
+    // Seen by the test when the run has begun, and late enough to be cut off.
+    new.add(Rule::on(Method::POST, "/join/", Fault::Delay(Duration::from_secs(1))));
+    chats.old.say("go").await.unwrap();
+    for proxy in [&new, &old] {
+        let before = new.seen(&Method::POST, "/join/");
+        lab::wait::until("a join is on its way", PATIENCE, || async {
+            Ok((new.seen(&Method::POST, "/join/") > before).then_some(()))
+        })
+        .await
+        .unwrap();
+        proxy.refuse().await;
+        SystemClock.sleep(Duration::from_secs(3)).await;
+        proxy.accept().await.unwrap();
+    }
+    let report = chats.old.with_patience(PATIENCE).hear_about("`forget`").await.unwrap().body;
+    assert!(!report.to_lowercase().contains("failed"), "{report}");
+    for room in &rooms {
+        assert!(is_in(&scene.new, room).await);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ends_in_the_middle_is_asked_for_again_and_nothing_else_is_lost() {
+    for soft_logout in [true, false] {
+        let Broken { scene, new, old: _passes } = broken(&format!("gone-{soft_logout}")).await;
+        let mut rooms = Vec::new();
+        for number in 0..6 {
+            rooms.push(scene.room(RoomSpec::public(&format!("Public {number}"))).await);
+        }
+        let chats = scene.planned().await;
+        let error = json!({ "errcode": "M_UNKNOWN_TOKEN", "soft_logout": soft_logout });
+        new.add(Rule::on(Method::POST, "/join/", Fault::json(401, &error)).after(2));
+        chats.old.say("go").await.unwrap();
+        chats.new.hear_about("no longer accepts").await.unwrap();
+        new.clear();
+        log_in(&chats.new).await;
+        // The run goes on by itself.
+        chats.old.hear_about("`forget`").await.unwrap();
+        for room in &rooms {
+            assert!(is_in(&scene.new, room).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_is_deactivated_halfway_ends_nothing_but_its_access() {
+    let Broken { scene, new, old: _passes } = broken("deactivated").await;
+    for number in 0..6 {
+        scene.room(RoomSpec::public(&format!("Public {number}"))).await;
+    }
+    let chats = scene.planned().await;
+    new.add(Rule::on(Method::POST, "/join/", Fault::Delay(Duration::from_secs(2))).after(1));
+    chats.old.say("go").await.unwrap();
+    lab::wait::until("a join is on its way", PATIENCE, || async {
+        Ok((new.seen(&Method::POST, "/join/") > 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    let who = json!({ "type": "m.id.user", "user": scene.new.user_id() });
+    let proof = json!({
+        "type": "m.login.password", "identifier": who, "password": scene.new.password(),
+    });
+    let path = "/_matrix/client/v3/account/deactivate";
+    scene.new.send_raw(Method::POST, path, &json!({ "auth": proof })).await.unwrap();
+    let told = chats.old.hear_about("no longer accepts").await.unwrap().body;
+    assert!(told.contains(scene.new.user_id().as_str()), "{told}");
+    chats.old.say("cancel").await.unwrap();
+    chats.old.hear_about("has ended").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reading_that_takes_long_is_told_of() {
+    let Broken { scene, old, new: _passes } = broken("slow").await;
+    scene.private_room("Slow").await;
+    let chats = scene.consented().await;
+    log_in(&chats.old).await;
+    old.add(Rule::on(Method::GET, SURVEY, Fault::Hang).times(2));
+    log_in(&chats.new).await;
+    let told = chats.old.hear_about("Reading both accounts").await.unwrap().body;
+    assert!(told.contains("is putting the list together"), "{told}");
+    assert!(told.contains("read, "), "that of the new account is known: {told}");
+    lab::wait::until("the same message says that it is over", PATIENCE, || async {
+        let is_over = |message: &lab::Message| {
+            message.body.contains("Both accounts are read") && !message.earlier.is_empty()
+        };
+        Ok(chats.old.messages().iter().any(is_over).then_some(()))
+    })
+    .await
+    .unwrap();
 }

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
+mod abuse;
 mod access;
 mod by_hand;
 mod check;
@@ -13,6 +14,7 @@ mod holdings;
 mod interrupted;
 mod kill;
 mod limits;
+mod machine;
 mod manner;
 mod metrics;
 mod moderators;

@@ -37,7 +37,7 @@ pub(super) use self::{
     },
     notices::{Facts, SecretFate, notice, redact_reason},
     plan::{outdated_plan, plan, plan_changed, plan_holdings_changed, plan_preferring},
-    progress::{asked, progress, status},
+    progress::{asked, progress, reading, status},
     refusals::refusal,
     report::report,
     requests::{outdated_requests, own_words, proposal, request_words, requests_sent},

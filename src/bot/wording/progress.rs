@@ -1,5 +1,7 @@
 //! How a migration stands.
 
+use matrix_sdk::ruma::UserId;
+
 use super::{
     labels::server,
     message::{Line, Message, line},
@@ -9,7 +11,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     homeserver::{Action, WaitReason},
-    migration::{Ending, Migration, Phase, Progress, Side, Wait},
+    migration::{Access, Ending, Migration, Phase, Progress, Reading, Side, Wait},
 };
 
 /// The message that is edited in place while a plan is run.
@@ -42,6 +44,35 @@ pub(crate) fn progress(
         Phase::Paused(_) => message.and("Say `resume` to go on."),
         _ => message.and("This message tells how far it is. `pause` and `cancel` stop it."),
     }
+}
+
+/// The message that is edited in place while both accounts are read, where that takes long.
+pub(crate) fn reading(migration: &Migration, reading: Option<&Reading>) -> Message {
+    match &migration.phase {
+        Phase::Surveying => {}
+        Phase::Failed(_) => {
+            return Message::new("**I stopped reading**: one of the accounts could not be read.")
+                .and("`status` tells why.");
+        }
+        Phase::AwaitingGo => return Message::new("**Both accounts are read.** The plan is below."),
+        _ => return Message::new("**I stopped reading.** `status` tells how it stands."),
+    }
+    let head = Message::new(
+        "**Reading both accounts.** That takes a while where there are many rooms, and changes \
+         nothing.",
+    );
+    let Some(reading) = reading else { return head };
+    let line = |user: &UserId, found: Option<usize>| match found {
+        Some(found) => line!("{user}: read, {rooms}", user = user, rooms = rooms(found)),
+        None => line!("{user}: its server is putting the list together", user = user),
+    };
+    let parties = [(&migration.old, reading.old_rooms), (&migration.new, reading.new_rooms)];
+    let read = parties.into_iter().filter(|(party, _)| party.access != Access::None);
+    head.list(read.map(|(party, found)| line(&party.user_id, found)))
+    .and(line!(
+        "It has been going on for {elapsed}. The plan comes by itself; `cancel` ends the migration.",
+        elapsed = about(reading.elapsed)
+    ))
 }
 
 fn details(migration: &Migration, progress: &Progress, reader: Side) -> Vec<Line> {

@@ -4,7 +4,7 @@ use matrix_sdk::ruma::UserId;
 
 use super::{
     message::{Line, Message, line},
-    value::{Value, quote},
+    value::{Value, about, quote},
 };
 use crate::{
     access::LoginError,
@@ -24,6 +24,18 @@ pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
         Refusal::TheBot => Message::new("That is me. I move people, but not to or from myself.")
             .and("Say `start @new:server` with the name of your new account."),
         Refusal::Busy { busy, same_pair } => busy_account(busy, *same_pair, reader),
+        Refusal::AskedTooOften { left } => Message::new(
+            "I asked several accounts for you today already, and ask no more, so that nobody is \
+             bothered. I did not ask this one.",
+        )
+        .and(line!("In {left} you can say `start` again.", left = about(*left))),
+        Refusal::Declined { left } => Message::new(
+            "That account said no when I asked it for you, so I do not ask it again today.",
+        )
+        .and(line!(
+            "If it is yours, it can still be asked: say `start` again in {left}.",
+            left = about(*left)
+        )),
         Refusal::WrongSide { may } => wrong_side(*may),
         Refusal::NoSuchRequest { old } => Message::new(line!(
             "{old} has not asked for this account, or the question has lapsed. Nothing was changed.",

@@ -18,8 +18,9 @@ use crate::{
     migration::{
         Access, AfterJoin, By, Consent, Ending, Entry, Event, Holding, HoldingKind, HoldingOutcome,
         HoldingRow, Migration, MigrationId, Note, Omission, Options, Outcome, Party, Pending,
-        Phase, Plan, PlannedHolding, PlannedRoom, Progress, Reason, Refusal, Report, ReportRow,
-        RoomLabel, Route, RouteKind, SecretMessage, Side, StepResult, Treatment, Unanswered, Wait,
+        Phase, Plan, PlannedHolding, PlannedRoom, Progress, Reading, Reason, Refusal, Report,
+        ReportRow, RoomLabel, Route, RouteKind, SecretMessage, Side, StepResult, Treatment,
+        Unanswered, Wait,
     },
     moderation::{InviteRequest, Obstacle, Proposal, Proposed, Reply, RequestState, Way, Words},
 };
@@ -461,6 +462,8 @@ fn refusals() {
         Refusal::NoMigration,
         Refusal::SameAccount,
         Refusal::TheBot,
+        Refusal::AskedTooOften { left: Duration::from_secs(4 * 3600) },
+        Refusal::Declined { left: Duration::from_secs(23 * 3600) },
         Refusal::Busy { busy: old(), same_pair: true },
         Refusal::Busy { busy: old(), same_pair: false },
         Refusal::Busy { busy: new(), same_pair: false },
@@ -866,5 +869,20 @@ fn what_to_know_about_rooms_is_said_before_they_are_moved() {
         .chain(rooms_list(&plan, None, Side::Old))
         .map(|message| message.plain)
         .collect();
+    insta::assert_snapshot!(texts.join("\n----\n"));
+}
+
+#[test]
+fn what_is_told_while_both_accounts_are_read() {
+    let reading = Reading { elapsed: Duration::from_secs(12), ..Reading::default() };
+    let further = Reading { old_rooms: Some(2000), new_rooms: Some(1), ..reading };
+    let texts = [
+        super::progress::reading(&migration(Phase::Surveying), Some(&reading)),
+        super::progress::reading(&migration(Phase::Surveying), Some(&further)),
+        super::progress::reading(&migration(Phase::AwaitingGo), None),
+        super::progress::reading(&migration(Phase::Failed(Failure::Deactivated)), None),
+        super::progress::reading(&migration(Phase::Paused(Box::new(Phase::Surveying))), None),
+    ];
+    let texts: Vec<_> = texts.into_iter().map(|message| message.plain).collect();
     insta::assert_snapshot!(texts.join("\n----\n"));
 }

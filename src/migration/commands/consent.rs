@@ -7,6 +7,7 @@ use ruma::UserId;
 use super::{access::go_on_after_access, consent_of, wrong_phase};
 use crate::migration::{
     Access, Ending, Event, Migration, Migrations, Options, Party, Phase, Refusal, Said, Side,
+    asking::respect_no,
     job::{Job, Turn},
     journal::Change,
 };
@@ -16,7 +17,8 @@ impl Migrations {
     ///
     /// # Errors
     ///
-    /// [`Refusal::SameAccount`], [`Refusal::TheBot`], [`Refusal::Busy`].
+    /// [`Refusal::SameAccount`], [`Refusal::TheBot`], [`Refusal::Busy`], [`Refusal::Declined`],
+    /// [`Refusal::AskedTooOften`].
     pub async fn start(&self, said: &Said, new: &UserId) -> Result<(), Refusal> {
         let inner = self.inner();
         if new == said.by {
@@ -46,12 +48,16 @@ impl Migrations {
         };
         inner.busy(&said.by, &migration)?;
         inner.busy(new, &migration)?;
+        let before = inner.all_jobs().into_iter().map(|job| job.migration());
+        respect_no(before, &said.by, new, now)?;
+        inner.asking.allow(&said.by, now)?;
         migration.old.consent = Some(consent_of(said, now));
         let change = Change::of(&migration)
             .said(said)
             .tell(Side::Old, Event::ConsentRequested)
             .tell(Side::New, Event::ConsentQuestion);
         let committed = inner.journal.commit(change, now).await?;
+        inner.asking.note(&said.by, now);
         let job = inner.add_job(migration);
         inner.journal.hand_out(committed);
         inner.set_to_work(&job);

@@ -127,6 +127,10 @@ fn merge_emoji(old: &JsonObject, new: &mut JsonObject) -> Lack {
     let list = |content: &JsonObject| {
         content.get("recent_emoji").and_then(Value::as_array).cloned().unwrap_or_default()
     };
+    if new.get("recent_emoji").is_some_and(|own| !own.is_array()) {
+        // Not as any client writes it, but the new account's own.
+        return Lack::default();
+    }
     let mut merged = list(new);
     let known: BTreeSet<_> = merged.iter().filter_map(emoji).map(str::to_owned).collect();
     let room = RECENT_EMOJI.saturating_sub(merged.len());

@@ -5,6 +5,8 @@ mod after;
 pub(super) mod documented;
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod fuzz;
 mod make;
 mod notes;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Reading both accounts: for the plan, and for the check of what was done.
 
+use std::{collections::BTreeMap, sync::PoisonError};
+
 use futures_util::{StreamExt as _, stream};
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomId, UserId,
@@ -9,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Trouble;
 use crate::{
+    clock::Timestamp,
     homeserver::{Account, Failure},
     migration::{
-        Holding, Inner, Migration, Plan, PlannedHolding, Side,
+        Holding, Inner, Migration, MigrationId, Plan, PlannedHolding, Reading, Side,
         holdings::{Copies, Profile, RoomProfile},
         job::Job,
         plan::{Accounts, make, plan_holdings},
@@ -26,6 +29,31 @@ use crate::{
 const REREAD_AT_ONCE: usize = 8;
 
 impl Inner {
+    /// From now on, and until it is read, others can ask how far the reading is.
+    pub(super) fn begin_reading(&self, id: MigrationId) {
+        let reading = (self.now(), Reading::default());
+        self.change_readings(|readings| {
+            readings.insert(id, reading);
+        });
+    }
+
+    pub(super) fn change_readings(
+        &self,
+        change: impl FnOnce(&mut BTreeMap<MigrationId, (Timestamp, Reading)>),
+    ) {
+        change(&mut self.readings.lock().unwrap_or_else(PoisonError::into_inner));
+        self.tell_progress();
+    }
+
+    fn note_rooms(&self, id: MigrationId, side: Side, survey: &Survey) {
+        let rooms = Some(survey.joined().count());
+        self.change_readings(|readings| match (readings.get_mut(&id), side) {
+            (Some((_, reading)), Side::Old) => reading.old_rooms = rooms,
+            (Some((_, reading)), Side::New) => reading.new_rooms = rooms,
+            (None, _) => {}
+        });
+    }
+
     pub(super) async fn make_plan(
         &self,
         job: &Job,
@@ -37,13 +65,13 @@ impl Inner {
         let (mut old_survey, mut new_survey) = tokio::try_join!(
             async {
                 match &old {
-                    Some(old) => self.survey_old(old).await.map(Some),
+                    Some(old) => self.survey_old(old, migration.id).await.map(Some),
                     None => Ok(None),
                 }
             },
             async {
                 match (&new, &old) {
-                    (Some(new), _) => self.survey_new(new).await,
+                    (Some(new), _) => self.survey_new(new, migration.id).await,
                     (None, Some(old)) => survey_through(old, &migration.new.user_id).await,
                     (None, None) => Err(Trouble::Failed(Side::Old, Failure::Stopped)),
                 }
@@ -80,12 +108,18 @@ impl Inner {
         }
     }
 
-    async fn survey_account(&self, account: &Account, side: Side) -> Result<Survey, Trouble> {
+    async fn survey_account(
+        &self,
+        account: &Account,
+        side: Side,
+        of: MigrationId,
+    ) -> Result<Survey, Trouble> {
         let synced = account
             .sync(survey_filter(), None, None)
             .await
             .map_err(|failure| Trouble::Failed(side, failure))?;
         let mut survey = Survey::read(account.user_id(), &synced);
+        self.note_rooms(of, side, &survey);
         if let Some(holdings) = &mut survey.holdings {
             holdings.profile = profile_of(account, side).await?;
         }
@@ -93,8 +127,8 @@ impl Inner {
     }
 
     /// Surveys the old account, and asks for what its own rooms do not tell: what took their place.
-    async fn survey_old(&self, account: &Account) -> Result<Survey, Trouble> {
-        let mut survey = self.survey_account(account, Side::Old).await?;
+    async fn survey_old(&self, account: &Account, of: MigrationId) -> Result<Survey, Trouble> {
+        let mut survey = self.survey_account(account, Side::Old, of).await?;
         let server = account.user_id().server_name();
         let failed = |failure| Trouble::Failed(Side::Old, failure);
         let successors: Vec<_> =
@@ -108,9 +142,9 @@ impl Inner {
         Ok(survey)
     }
 
-    async fn survey_new(&self, account: &Account) -> Result<Survey, Trouble> {
+    async fn survey_new(&self, account: &Account, of: MigrationId) -> Result<Survey, Trouble> {
         let (survey, versions) =
-            tokio::join!(self.survey_account(account, Side::New), account.room_versions());
+            tokio::join!(self.survey_account(account, Side::New, of), account.room_versions());
         let mut survey = survey?;
         match versions {
             Ok(versions) => survey.versions = Some(versions),
@@ -135,9 +169,9 @@ impl Inner {
                     .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
                 return Ok(Check::Memberships(memberships));
             };
-            let mut new_survey = self.survey_account(&new, Side::New).await?;
+            let mut new_survey = self.survey_account(&new, Side::New, migration.id).await?;
             let mut old_survey = match &old {
-                Some(old) => Some(self.survey_account(old, Side::Old).await?),
+                Some(old) => Some(self.survey_account(old, Side::Old, migration.id).await?),
                 None => None,
             };
             let new_user = new.user_id();

@@ -1,0 +1,77 @@
+//! What the machine does to the bot: a full disk, a second bot on the same store.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+
+use lab::{Bot, BotOptions, pair, wait};
+use serde_json::json;
+use tokio::process::Command;
+
+use crate::scene::{Scene, TERN};
+
+#[tokio::test]
+async fn a_second_bot_on_the_same_store_is_refused_and_the_first_goes_on() {
+    let scene = Scene::new("twice").await;
+    let config = scene.bot.config_path();
+    let mut second = Command::new(TERN);
+    let second = second.arg("--config").arg(config).current_dir(scene.pair.lab.path());
+    let ended = tokio::time::timeout(Duration::from_secs(60), second.output());
+    let ended = ended.await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(!ended.status.success());
+    assert!(said.contains("another Tern runs on this storage.path"), "{said}");
+    let chat = scene.old.chat_with(scene.bot.user_id(), false).await.unwrap();
+    chat.say("status").await.unwrap();
+    chat.hear_about("You are in no migration").await.unwrap();
+}
+
+/// A full disk cannot be had without a file system of its own; a limit on the size of files gives
+/// the same kind of error to whoever writes.
+#[tokio::test]
+async fn a_bot_that_cannot_write_any_more_ends_with_the_reason_and_goes_on_once_it_can() {
+    let pair = pair().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let limit = folder.path().join("limit");
+    let script = folder.path().join("tern");
+    // Without the signal, writing beyond the limit is an error and not the end.
+    let lines = format!(
+        "#!/bin/sh\ntrap '' XFSZ\n[ -e {limit} ] && ulimit -f \"$(cat {limit})\"\nexec {TERN} \"$@\"\n",
+        limit = limit.display(),
+    );
+    fs::write(&script, lines).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let account = pair.old.account("full-tern").await.unwrap();
+    let servers = [&pair.old, &pair.new];
+    let settings = json!({ "access": { "allow": ["@*:*"] } });
+    let options =
+        BotOptions { settings, ..BotOptions::new(Path::new(&script), &account, &servers) };
+    let bot = Bot::start(&pair.lab, options).await.unwrap();
+    let (old, new) =
+        (pair.old.person("full-old").await.unwrap(), pair.new.person("full-new").await);
+    let new = new.unwrap();
+    let chat = old.chat_with(bot.user_id(), false).await.unwrap();
+    chat.say(&format!("start {}", new.user_id())).await.unwrap();
+    chat.hear_about("I am asking").await.unwrap();
+    bot.stop().await.unwrap();
+
+    // The database is this large already, in blocks of 512 bytes.
+    let size = fs::metadata(bot.data_dir().join("sled/db")).unwrap().len();
+    fs::write(&limit, format!("{}", size / 512)).unwrap();
+    let started = bot.start_again().await;
+    for number in 0..200 {
+        if started.is_err() || bot.log().contains("is the disk full?") {
+            break;
+        }
+        chat.say(&format!("help {number}")).await.unwrap();
+    }
+    wait::until("the bot says why", Duration::from_secs(60), || async {
+        Ok(bot.log().contains("is the disk full?").then_some(()))
+    })
+    .await
+    .unwrap();
+
+    fs::remove_file(&limit).unwrap();
+    let _ended = bot.kill().await;
+    bot.start_again().await.unwrap();
+    chat.say("status").await.unwrap();
+    chat.hear_about("I wait for the new account").await.unwrap();
+}
