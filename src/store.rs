@@ -7,7 +7,10 @@ use std::{
     fmt,
     marker::PhantomData,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -46,6 +49,17 @@ pub struct Store {
     matrix_key: Arc<Zeroizing<[u8; 32]>>,
     path: Arc<PathBuf>,
     witness: Option<Arc<dyn Witness>>,
+    flushing: Arc<Flushing>,
+}
+
+/// Flushes one after the other, each for all that was applied before it. sled's own threads wait
+/// for each other without end when several flush at a time while something is applied.
+#[derive(Debug, Default)]
+struct Flushing {
+    /// How many batches were applied.
+    applied: AtomicU64,
+    /// How many of them are on disk.
+    flushed: tokio::sync::Mutex<u64>,
 }
 
 impl fmt::Debug for Store {
@@ -82,6 +96,7 @@ impl Store {
             matrix_key: Arc::new(matrix_key),
             path: Arc::new(dir),
             witness: None,
+            flushing: Arc::default(),
         })
     }
 
@@ -130,7 +145,14 @@ impl Store {
             witness.before_write().await;
         }
         self.db.apply_batch(batch).map_err(disk)?;
-        self.db.flush_async().await.map_err(disk)?;
+        let place = self.flushing.applied.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut flushed = self.flushing.flushed.lock().await;
+        if *flushed < place {
+            let applied = self.flushing.applied.load(Ordering::SeqCst);
+            self.db.flush_async().await.map_err(disk)?;
+            *flushed = applied;
+        }
+        drop(flushed);
         if let Some(witness) = &self.witness {
             witness.after_write().await;
         }

@@ -307,3 +307,19 @@ async fn the_format_on_disk_is_this() {
     secret/token = (sealed)
     "#);
 }
+
+#[tokio::test]
+async fn many_writes_at_once_do_not_wait_for_each_other_without_end() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let writers = (0..40_u32).map(async |writer| {
+        for number in 0..25 {
+            let mut batch = Batch::new();
+            let text = "tern ".repeat(2000);
+            batch.put(&store.table("songs"), &format!("{writer}/{number}"), &text).unwrap();
+            store.commit(batch).await.unwrap();
+        }
+    });
+    futures_util::future::join_all(writers).await;
+    assert_eq!(store.table::<String>("songs").iter().count(), 1000);
+}
