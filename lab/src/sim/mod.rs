@@ -102,6 +102,12 @@ impl Simulation {
         self.world().open_session(user, device)
     }
 
+    /// Gives a device of an account this very token.
+    pub fn give_token(&self, user: &str, device: &str, token: &str) {
+        let device = world::Device { user: user.to_owned(), id: device.to_owned() };
+        self.world().tokens.insert(token.to_owned(), device);
+    }
+
     /// Makes a room with a body as for `POST /createRoom`, and with `members` in it.
     pub fn found_room(
         &self,
