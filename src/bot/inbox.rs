@@ -23,7 +23,7 @@ use matrix_sdk::{
 
 use super::{
     answer::Answer,
-    commands::{COMMANDS, Command, Context},
+    commands::{Command, Context, known_to},
     grammar::{self, Argument, Words},
     reactions,
     rooms::{self, Company},
@@ -214,7 +214,7 @@ async fn give(bot: &Bot, said: &Said, answer: Answer) -> Result<(), Undone> {
 /// transaction ID whether it was given.
 async fn tell_again(bot: &Bot, said: &Said, words: &Words) -> Answer {
     let context = Context { bot: &bot.shared, said };
-    match grammar::parse(words, COMMANDS) {
+    match grammar::parse(words, known_to(&said.by, &bot.shared)) {
         Ok((Command { tell_again: Some(tell), .. }, _)) => tell(context).await.unwrap_or_default(),
         _ => Answer::default(),
     }
@@ -222,7 +222,7 @@ async fn tell_again(bot: &Bot, said: &Said, words: &Words) -> Answer {
 
 /// Does what the words say.
 async fn obey(bot: &Bot, said: &Said, words: &Words, encrypted: bool) -> Answer {
-    let parsed = grammar::parse(words, COMMANDS);
+    let parsed = grammar::parse(words, known_to(&said.by, &bot.shared));
     let has_secret = words.may_hold_secret();
     if has_secret && !encrypted {
         let redacted = redact_secret(bot, said).await;

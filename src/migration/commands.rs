@@ -1,6 +1,7 @@
 //! What people can have done to a migration.
 
 pub(super) mod access;
+mod admin;
 mod choices;
 mod consent;
 mod course;
@@ -66,6 +67,8 @@ impl Inner {
         }
     }
 }
+
+pub use self::admin::Which;
 
 impl Migrations {
     fn inner(&self) -> &Arc<Inner> {

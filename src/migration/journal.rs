@@ -306,6 +306,25 @@ impl Journal {
         Ok(())
     }
 
+    /// Has each of these accounts told the same, as one.
+    pub(crate) async fn tell_all(
+        &self,
+        accounts: Vec<(MigrationId, OwnedUserId)>,
+        event: &Event,
+        said: &Said,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        self.put_handled(&mut batch, Some(said), now)?;
+        let notices = accounts
+            .into_iter()
+            .map(|(id, to)| self.put_notice(&mut batch, id, to, None, event.clone()))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.store.commit(batch).await?;
+        self.hand_out(Committed(notices));
+        Ok(())
+    }
+
     /// Writes down what nobody is told of.
     pub(crate) async fn commit_batch(&self, batch: Batch) -> Result<(), StoreError> {
         if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await }

@@ -44,6 +44,7 @@ pub(crate) use self::{
     survey::{Survey, survey_filter},
 };
 pub use self::{
+    commands::Which,
     event::{Event, Notice, SecretMessage, ToModerator, Unanswered},
     holdings::{Holding, PlannedHolding, Treatment},
     plan::{

@@ -13,6 +13,9 @@ pub enum Refusal {
     /// The person is in no migration.
     #[error("there is no migration with this account")]
     NoMigration,
+    /// There is no such migration that an admin could name.
+    #[error("there is no such migration")]
+    NoSuchMigration,
     /// Old and new account are the same.
     #[error("old and new account are the same")]
     SameAccount,

@@ -5,6 +5,7 @@
 
 mod abuse;
 mod access;
+mod admin;
 mod by_hand;
 mod check;
 mod consent;
@@ -18,6 +19,7 @@ mod machine;
 mod manner;
 mod metrics;
 mod moderators;
+mod nobody_else;
 mod other_clients;
 mod own_user;
 mod pushed;
@@ -26,5 +28,6 @@ mod rooms;
 mod scene;
 mod secrets;
 mod service;
+mod service_limits;
 mod start;
 mod whole;

@@ -1,6 +1,6 @@
 //! `help`
 
-use super::{COMMANDS, Command, Context, From, Run};
+use super::{Command, Context, From, Run, known_to};
 use crate::{
     bot::{
         answer::Answer,
@@ -19,10 +19,11 @@ pub(super) const COMMAND: Command = Command {
 };
 
 async fn run(context: Context<'_>, command: Option<String>) -> Result<Answer, Refusal> {
+    let known = known_to(&context.said.by, context.bot);
     let Some(name) = command else {
-        return Ok(wording::help_list(COMMANDS.iter().map(|command| &command.help)).into());
+        return Ok(wording::help_list(known.iter().map(|command| &command.help)).into());
     };
-    Ok(match COMMANDS.iter().find(|command| command.name == name) {
+    Ok(match known.iter().find(|command| command.name == name) {
         Some(command) => wording::help_for(&command.help).into(),
         None => unknown(context, &name),
     })
@@ -31,7 +32,7 @@ async fn run(context: Context<'_>, command: Option<String>) -> Result<Answer, Re
 /// The same answer that the word gets where a command is expected.
 fn unknown(context: Context<'_>, name: &str) -> Answer {
     let words = Words::new(name, None, context.bot.prefix());
-    match grammar::parse(&words, COMMANDS) {
+    match grammar::parse(&words, known_to(&context.said.by, context.bot)) {
         Ok((command, _)) => wording::help_for(&command.help).into(),
         Err(mistake) => wording::mistake(&mistake).into(),
     }

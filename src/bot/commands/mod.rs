@@ -2,6 +2,12 @@
 //! does it. Help, the README's table and the tests are made from these values.
 
 mod accept;
+mod admin_announce;
+mod admin_cancel;
+mod admin_migrations;
+mod admin_pause;
+mod admin_resume;
+mod admin_show;
 pub(super) mod ask;
 mod cancel;
 mod choices;
@@ -25,7 +31,7 @@ mod stop;
 
 use futures_util::future::BoxFuture;
 
-use matrix_sdk::ruma::OwnedUserId;
+use matrix_sdk::ruma::{OwnedUserId, UserId};
 
 use super::{
     answer::Answer,
@@ -35,10 +41,10 @@ use super::{
 };
 use crate::{
     access::Login,
-    migration::{Refusal, RouteKind, Said, Side},
+    migration::{Migration, Refusal, RouteKind, Said, Side, Which},
 };
 
-/// All commands, in the order in which help lists them.
+/// All commands, in the order in which help lists them; those of admins come last.
 pub(super) static COMMANDS: &[Command] = &[
     help::COMMAND,
     start::COMMAND,
@@ -60,7 +66,22 @@ pub(super) static COMMANDS: &[Command] = &[
     report::COMMAND,
     forget::COMMAND,
     stop::COMMAND,
+    admin_migrations::COMMAND,
+    admin_show::COMMAND,
+    admin_pause::COMMAND,
+    admin_resume::COMMAND,
+    admin_cancel::COMMAND,
+    admin_announce::COMMAND,
 ];
+
+/// The commands that `user` knows of: for everybody but an admin, those of admins do not exist.
+pub(super) fn known_to(user: &UserId, bot: &Shared) -> &'static [Command] {
+    if bot.config.access.admins.iter().any(|admin| admin == user) {
+        return COMMANDS;
+    }
+    let first = COMMANDS.iter().position(|command| command.from == From::Admin);
+    COMMANDS.split_at(first.unwrap_or(COMMANDS.len())).0
+}
 
 /// One command.
 pub(super) struct Command {
@@ -94,6 +115,8 @@ pub(super) enum Run {
     Route(DoesWith<Option<RouteKind>>),
     Login(DoesWith<Login>),
     Ask(DoesWith<Ask>),
+    Migration(DoesWith<Which>),
+    Text(DoesWith<String>),
 }
 
 impl Command {
@@ -110,6 +133,8 @@ impl Command {
             (Run::Route(run), Argument::Route(route)) => run(context, Some(route)),
             (Run::Login(run), Argument::Login(login)) => run(context, login),
             (Run::Ask(run), Argument::Ask(ask)) => run(context, ask),
+            (Run::Migration(run), Argument::Migration(which)) => run(context, which),
+            (Run::Text(run), Argument::Text(text)) => run(context, text),
             _ => return None,
         })
     }
@@ -131,6 +156,8 @@ pub(super) enum From {
     EitherForItself,
     /// Of a moderator who was asked for something.
     Moderator,
+    /// Of those whom the configuration names as admins.
+    Admin,
 }
 
 /// What a command works with: who said it, and what the bot has.
@@ -155,6 +182,8 @@ impl Named for Command {
             Run::Route(_) => Arguments::Route,
             Run::Login(_) => Arguments::Login,
             Run::Ask(_) => Arguments::Ask,
+            Run::Migration(_) => Arguments::Migration,
+            Run::Text(_) => Arguments::Text,
         }
     }
 }
@@ -174,6 +203,7 @@ impl From {
             Self::Either => "either",
             Self::EitherForItself => "either, for itself",
             Self::Moderator => "a moderator",
+            Self::Admin => "admin",
         }
     }
 }
@@ -185,4 +215,18 @@ pub fn command_table() -> String {
     std::iter::once("| command | from | does |\n| --- | --- | --- |\n".to_owned())
         .chain(rows)
         .collect()
+}
+
+/// Does what an admin says to a migration, where that is possible now.
+async fn to_migration(
+    context: Context<'_>,
+    which: &Which,
+    act: impl AsyncFnOnce(&Migration) -> Result<(), Refusal>,
+) -> Result<Answer, Refusal> {
+    let migration = context.bot.migrations.named(which)?;
+    match act(&migration).await {
+        Ok(()) => Ok(wording::admin_done(&context.bot.migrations.get(migration.id)?).into()),
+        Err(Refusal::WrongPhase { .. }) => Ok(wording::admin_not_now(&migration).into()),
+        Err(refusal) => Err(refusal),
+    }
 }

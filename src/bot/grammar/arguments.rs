@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::Login,
-    migration::{HoldingKind, RouteKind, Side},
+    migration::{HoldingKind, RouteKind, Side, Which},
     secret::Secret,
 };
 
@@ -28,6 +28,10 @@ pub(crate) enum Arguments {
     Route,
     /// `old` or `new`.
     Side,
+    /// A migration, by its number or one of its accounts.
+    Migration,
+    /// Anything that is said, as it is.
+    Text,
     /// `password SECRET`, `token SECRET`, `service` or `none`.
     Login,
     /// Perhaps `yes`, rooms, or `text` and words.
@@ -49,6 +53,10 @@ pub(crate) enum Argument {
     Route(RouteKind),
     /// One of the two accounts.
     Side(Side),
+    /// A migration.
+    Migration(Which),
+    /// What is said.
+    Text(String),
     /// How access is given.
     Login(Login),
     /// What to ask moderators.
@@ -104,6 +112,8 @@ pub(crate) enum Problem {
     },
     /// This is nothing that is copied.
     NotAHolding(String),
+    /// This is no migration.
+    NotAMigration(String),
     /// This is neither `old` nor `new`.
     NotASide(String),
     /// This is no route.
@@ -126,7 +136,11 @@ pub(super) fn read(arguments: Arguments, rest: &str) -> Result<Argument, Problem
         Arguments::None => nothing_more(words, Argument::None),
         Arguments::Command => match words.next() {
             None => Ok(Argument::None),
-            Some(word) => nothing_more(words, Argument::Command(word.to_lowercase())),
+            // The name of a command is two words at most.
+            Some(word) => {
+                let name = [Some(word), words.next()].into_iter().flatten().collect::<Vec<_>>();
+                nothing_more(words, Argument::Command(name.join(" ").to_lowercase()))
+            }
         },
         Arguments::User => {
             let word = words.next().ok_or(Problem::Missing)?;
@@ -144,6 +158,14 @@ pub(super) fn read(arguments: Arguments, rest: &str) -> Result<Argument, Problem
         Arguments::Route => match words.next() {
             None => Ok(Argument::None),
             Some(word) => nothing_more(words, Argument::Route(route(word)?)),
+        },
+        Arguments::Migration => {
+            let word = words.next().ok_or(Problem::Missing)?;
+            nothing_more(words, Argument::Migration(migration(word)?))
+        }
+        Arguments::Text => match rest.trim() {
+            "" => Err(Problem::Missing),
+            text => Ok(Argument::Text(text.to_owned())),
         },
         Arguments::Login => login(rest).map(Argument::Login),
         Arguments::Ask => ask(rest).map(Argument::Ask),
@@ -174,6 +196,15 @@ fn ask(rest: &str) -> Result<Ask, Problem> {
         ("text", "") => Ok(Ask::Text(None)),
         ("text", words) => Ok(Ask::Text(Some(words.to_owned()))),
         _ => rooms(rest).map(Ask::Rooms),
+    }
+}
+
+fn migration(word: &str) -> Result<Which, Problem> {
+    match word.trim_start_matches('#').parse() {
+        Ok(number) => Ok(Which::Number(number)),
+        Err(_) => identifiers::user(word)
+            .map(Which::Of)
+            .ok_or_else(|| Problem::NotAMigration(word.to_owned())),
     }
 }
 

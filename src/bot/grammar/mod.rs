@@ -23,7 +23,7 @@ pub(super) use self::{
 
 /// Something that can be called by name.
 pub(super) trait Named {
-    /// The command word, in lower case.
+    /// The command word, or two, in lower case.
     fn name(&self) -> &'static str;
     /// How what follows it is read.
     fn arguments(&self) -> Arguments;
@@ -43,14 +43,30 @@ pub(super) fn parse<'c, C: Named>(
         return Err(Mistake::Nothing);
     }
     let wanted = word.to_lowercase();
-    let Some(command) = commands.iter().find(|command| command.name() == wanted) else {
-        let nearest = nearest(&wanted, commands.iter().map(|command| (command.name(), command)));
-        return Err(Mistake::UnknownCommand { word: word.to_owned(), nearest });
+    let (second, after) = split_word(rest);
+    let two_words = format!("{wanted} {}", second.to_lowercase());
+    let named = |name: &str| commands.iter().find(|command| command.name() == name);
+    let found = named(&two_words).map(|command| (command, after));
+    let Some((command, rest)) = found.or_else(|| named(&wanted).map(|command| (command, rest)))
+    else {
+        let begins_two = commands.iter().any(|command| {
+            command.name().split_once(' ').is_some_and(|(first, _)| first == wanted)
+        });
+        let unknown = if begins_two { &two_words } else { &wanted };
+        let nearest = nearest(unknown, commands.iter().map(|command| (command.name(), command)));
+        let word = if begins_two { format!("{word} {second}") } else { word.to_owned() };
+        return Err(Mistake::UnknownCommand { word, nearest });
     };
     match arguments::read(command.arguments(), rest) {
         Ok(argument) => Ok((command, argument)),
         Err(problem) => Err(Mistake::Arguments { command, problem }),
     }
+}
+
+/// The first word, and what follows it.
+fn split_word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    text.split_once(char::is_whitespace).unwrap_or((text, ""))
 }
 
 /// The value whose name is most like `word`, if one is like it at all.

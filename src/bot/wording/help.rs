@@ -179,6 +179,50 @@ pub(crate) mod texts {
         more: &["`report.html` opens in any browser, `report.csv` in any table program."],
         example: "report",
     };
+    /// `admin migrations`
+    pub(crate) const ADMIN_MIGRATIONS: Help = Help {
+        usage: "admin migrations",
+        does: "lists the migrations that are not over",
+        more: &["An admin sees accounts, phases and counts: no rooms, no contacts, no secrets."],
+        example: "admin migrations",
+    };
+    /// `admin show`
+    pub(crate) const ADMIN_SHOW: Help = Help {
+        usage: "admin show NUMBER, admin show @user:server",
+        does: "tells more of one migration",
+        more: &[],
+        example: "admin show 7",
+    };
+    /// `admin pause`
+    pub(crate) const ADMIN_PAUSE: Help = Help {
+        usage: "admin pause NUMBER, admin pause @user:server",
+        does: "stops a migration until `resume` is said; its person is told",
+        more: &[],
+        example: "admin pause 7",
+    };
+    /// `admin resume`
+    pub(crate) const ADMIN_RESUME: Help = Help {
+        usage: "admin resume NUMBER, admin resume @user:server",
+        does: "goes on with a paused migration; its person is told",
+        more: &[],
+        example: "admin resume 7",
+    };
+    /// `admin cancel`
+    pub(crate) const ADMIN_CANCEL: Help = Help {
+        usage: "admin cancel NUMBER, admin cancel @user:server",
+        does: "ends a migration, as `cancel` does; its person is told",
+        more: &[],
+        example: "admin cancel 7",
+    };
+    /// `admin announce`
+    pub(crate) const ADMIN_ANNOUNCE: Help = Help {
+        usage: "admin announce TEXT",
+        does: "tells every local account whose migration is not over",
+        more: &[
+            "Local are the accounts of my own server, and of those servers whose service I am.",
+        ],
+        example: "admin announce This server closes on Friday.",
+    };
     /// `forget`
     pub(crate) const FORGET: Help = Help {
         usage: "forget",

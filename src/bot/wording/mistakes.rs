@@ -69,6 +69,9 @@ fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
              `unreachable` and `skipped`.",
             word = quote(word)
         ),
+        ArgumentProblem::NotAMigration(word) => {
+            line!("{word} is neither the number of a migration nor an account.", word = quote(word))
+        }
         ArgumentProblem::NotALogin => line!(
             "After `login` I need `password` and the password, or `token` and the token, or `service`, \
              or `none`."

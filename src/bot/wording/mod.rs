@@ -3,6 +3,7 @@
 //! The reader is worried, and reads on a phone: short paragraphs that say what happened, what it
 //! means for them, and what to type next.
 
+mod admin;
 mod files;
 mod greetings;
 mod help;
@@ -25,6 +26,7 @@ mod value;
 
 pub(in crate::bot) use self::value::clean_name;
 pub(super) use self::{
+    admin::*,
     files::{csv_header, labels_of_counts, outcome_words, reason_words, step_words},
     greetings::*,
     help::{Help, command_row, for_command as help_for, list as help_list, texts as help_texts},

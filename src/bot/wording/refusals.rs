@@ -17,6 +17,8 @@ pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
     match refusal {
         Refusal::NoMigration => Message::new("You are in no migration, so there is nothing to do.")
             .and("To begin one, say `start @new:server` from the account that you want to leave."),
+        Refusal::NoSuchMigration => Message::new("There is no such migration. Nothing was changed.")
+            .and("Say `admin migrations` to see those that are not over."),
         Refusal::SameAccount => Message::new(
             "That is the account you are writing from. Old and new account must be two accounts.",
         )

@@ -460,6 +460,7 @@ fn refusals() {
     let wrong_phases = phases.map(|phase| Refusal::WrongPhase { phase });
     let others = [
         Refusal::NoMigration,
+        Refusal::NoSuchMigration,
         Refusal::SameAccount,
         Refusal::TheBot,
         Refusal::AskedTooOften { left: Duration::from_secs(4 * 3600) },
