@@ -49,7 +49,7 @@ fn told(room: &str, change: impl Fn(&mut Value) + Send + Sync + 'static) -> Rule
 
 #[tokio::test]
 async fn a_room_that_a_homeserver_tells_nonsense_of_costs_that_room_only() {
-    let Broken { scene, old, new: _passes } = broken("nonsense").await;
+    let Broken { scene, old, new: _passes } = broken("odd-room").await;
     let odd = scene.private_room("Odd").await;
     let fine = scene.private_room("Fine").await;
     old.add(told(odd.as_str(), |room| room["state"] = json!(7)));

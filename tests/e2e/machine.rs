@@ -10,7 +10,7 @@ use crate::scene::{Scene, TERN};
 
 #[tokio::test]
 async fn a_second_bot_on_the_same_store_is_refused_and_the_first_goes_on() {
-    let scene = Scene::new("twice").await;
+    let scene = Scene::new("second-bot").await;
     let config = scene.bot.config_path();
     let mut second = Command::new(TERN);
     let second = second.arg("--config").arg(config).current_dir(scene.pair.lab.path());
