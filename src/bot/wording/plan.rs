@@ -44,7 +44,7 @@ pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message 
 fn takes_line(plan: &Plan, migration: &Migration) -> Option<Line> {
     let takes = plan.takes.filter(|takes| *takes >= WORTH_TELLING)?;
     Some(line!(
-        "Moving takes **{takes}**, because {old} and {new} limit how fast it may go. It goes on by \
+        "Moving can take **{takes}**: {old} and {new} may limit how fast it goes. It goes on by \
          itself: you need not wait for it.",
         takes = about(takes),
         old = server(migration, Side::Old),
@@ -186,7 +186,8 @@ fn route_line(kind: RouteKind, number: usize, plan: &Plan, by_hand: bool) -> Lin
             line!("{n}: the old account **invites** the new one, which joins.", n = n)
         }
         RouteKind::NeedsModerator => line!(
-            "{n}: only a **moderator** can let the new account in. I list them for you: {named}.",
+            "{n}: only a **moderator** can let the new account in. Afterwards, `ask` shows you how I \
+             would ask them: {named}.",
             n = n,
             named = named(&plan.with_route(kind).collect::<Vec<_>>())
         ),
