@@ -1,15 +1,15 @@
 //! ✅ and ❌ in place of words.
 
-use matrix_sdk::ruma::{EventId, RoomId, UserId};
+use matrix_sdk::ruma::{EventId, OwnedEventId, RoomId, UserId};
 
 use super::{
     answer::Answer,
     commands::{Context, ask},
     inbox::Undone,
-    records::Prompt,
+    records::{Person, Prompt},
     shared::Bot,
     talk::Cause,
-    wording::{self},
+    wording,
 };
 use crate::{
     migration::{MigrationId, Refusal, Said, Side},
@@ -93,19 +93,40 @@ async fn answer_request(
     Ok(Answer::by_notice())
 }
 
+/// What a message that asks for a ✅ is to somebody who taps it.
+enum Shown {
+    /// The last of its kind that they were shown.
+    Last,
+    /// One that they were shown before another.
+    Before,
+    /// Nothing: it is for the old account to decide.
+    ToAnother,
+}
+
+fn standing_of(
+    bot: &Bot,
+    said: &Said,
+    shown: &EventId,
+    migration: MigrationId,
+    last: impl Fn(Person) -> Option<OwnedEventId>,
+) -> Result<Shown, Refusal> {
+    if bot.shared.migrations.get(migration)?.side_of(&said.by) != Some(Side::Old) {
+        return Ok(Shown::ToAnother);
+    }
+    let last = last(bot.shared.records.person(&said.by)?);
+    Ok(if last.as_deref() == Some(shown) { Shown::Last } else { Shown::Before })
+}
+
 async fn run_plan(
     bot: &Bot,
     said: &Said,
     shown: &EventId,
     migration: MigrationId,
 ) -> Result<Answer, Refusal> {
-    let migration = bot.shared.migrations.get(migration)?;
-    if migration.side_of(&said.by) != Some(Side::Old) {
-        return Ok(Answer::default());
-    }
-    let last_shown = bot.shared.records.person(&said.by)?.plan;
-    if last_shown.as_deref() != Some(shown) {
-        return Ok(wording::outdated_plan().into());
+    match standing_of(bot, said, shown, migration, |person| person.plan)? {
+        Shown::ToAnother => return Ok(Answer::default()),
+        Shown::Before => return Ok(wording::outdated_plan().into()),
+        Shown::Last => {}
     }
     bot.shared.migrations.go(said).await?;
     Ok(Answer::by_notice())
@@ -117,13 +138,10 @@ async fn send_requests(
     shown: &EventId,
     migration: MigrationId,
 ) -> Result<Answer, Refusal> {
-    let migration = bot.shared.migrations.get(migration)?;
-    if migration.side_of(&said.by) != Some(Side::Old) {
-        return Ok(Answer::default());
-    }
-    let last_shown = bot.shared.records.person(&said.by)?.ask;
-    if last_shown.as_deref() != Some(shown) {
-        return Ok(wording::outdated_requests().into());
+    match standing_of(bot, said, shown, migration, |person| person.ask)? {
+        Shown::ToAnother => return Ok(Answer::default()),
+        Shown::Before => return Ok(wording::outdated_requests().into()),
+        Shown::Last => {}
     }
     ask::send(Context { bot: &bot.shared, said }).await
 }
