@@ -8,8 +8,8 @@ use url::Url;
 
 use crate::{
     appservice::Appservices,
-    consent::Standing,
-    homeserver::{Account, Auth, DiscoverError, Failure, LoginFlow, Server, Transport},
+    consent::{ModeratorsWord, Standing},
+    homeserver::{Account, Auth, DiscoverError, Failure, LoginFlow, Mandate, Server, Transport},
     record::{Access, MigrationId, Side},
     secret::{ExposeSecret, Secret},
     store::{Batch, Store, StoreError},
@@ -226,12 +226,12 @@ impl Sessions {
 
     /// Opens the account that consented as the application service that covers it, and makes sure
     /// that its homeserver agrees.
-    pub(crate) async fn masquerade(&self, standing: &Standing) -> Result<Account, OpenError> {
-        let user_id = standing.user_id();
+    pub(crate) async fn masquerade(&self, mandate: &impl Mandate) -> Result<Account, OpenError> {
+        let user_id = mandate.user_id();
         let service = self.appservices.covering(user_id).ok_or(OpenError::NotCovered)?;
         let server = self.transport.discover(service.server()).await?;
         let auth = Auth::Masquerade(service.as_token().clone());
-        let account = Account::new(self.transport.clone(), server, standing, auth);
+        let account = Account::new(self.transport.clone(), server, mandate, auth);
         match account.whoami().await {
             Ok(whoami) if whoami.user_id == user_id => Ok(account),
             // A homeserver that pays no heed to whom it is asked for would do all as the bot.
@@ -243,6 +243,12 @@ impl Sessions {
             ) => Err(OpenError::ServiceRefused(failure)),
             Err(failure) => Err(failure.into()),
         }
+    }
+
+    /// Sends the one invitation that a moderator agreed to, as that moderator.
+    pub(crate) async fn invite_as_moderator(&self, word: ModeratorsWord) -> Result<(), OpenError> {
+        let moderator = self.masquerade(&word).await?;
+        Ok(moderator.invite(word.room_id(), word.invited()).await?)
     }
 
     /// Ends a session that the bot made.

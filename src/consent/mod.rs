@@ -4,7 +4,7 @@
 //! very pair. [`Standing`] is the proof: it cannot be made without a consent that stands, it ends
 //! with it, and without it there is no [`Account`](crate::homeserver::Account) to send anything as.
 
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -105,6 +105,48 @@ impl Standing {
     /// How the account said that the bot may act as it.
     pub fn access(&self) -> Access {
         self.access
+    }
+}
+
+/// The proof that a moderator, whom a registration of the bot covers, agreed by a ✅ on an invite
+/// request to this one invitation being sent in their name. It is made from their own reaction, and
+/// used up by the invitation.
+#[derive(Debug)]
+pub(crate) struct ModeratorsWord {
+    moderator: OwnedUserId,
+    room_id: OwnedRoomId,
+    invited: OwnedUserId,
+    never: CancellationToken,
+}
+
+impl Mandate for ModeratorsWord {
+    fn user_id(&self) -> &UserId {
+        &self.moderator
+    }
+
+    fn ended(&self) -> &CancellationToken {
+        &self.never
+    }
+}
+
+impl ModeratorsWord {
+    /// What `moderator` said by reacting to the request to invite `invited` to a room.
+    pub(crate) fn of_reaction(
+        moderator: OwnedUserId,
+        room_id: OwnedRoomId,
+        invited: OwnedUserId,
+    ) -> Self {
+        Self { moderator, room_id, invited, never: CancellationToken::new() }
+    }
+
+    /// The room of the one invitation.
+    pub(crate) fn room_id(&self) -> &RoomId {
+        &self.room_id
+    }
+
+    /// Whom the one invitation is for.
+    pub(crate) fn invited(&self) -> &UserId {
+        &self.invited
     }
 }
 

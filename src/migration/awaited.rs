@@ -17,7 +17,9 @@ use super::{
     work::Trouble,
 };
 use crate::{
-    homeserver::{Account, Failure},
+    access::OpenError,
+    consent::ModeratorsWord,
+    homeserver::{Account, Failure, Mandate as _},
     store::{Batch, StoreError},
 };
 
@@ -183,6 +185,25 @@ impl Migrations {
     ) -> Result<(), StoreError> {
         let event = Event::ToModerator { room_id: room.to_owned(), what };
         self.0.journal.tell(id, to.to_owned(), event, batch).await
+    }
+
+    /// Sends the one invitation that a moderator agreed to, if the bot may act for them. Whether it
+    /// was sent.
+    pub(crate) async fn invite_as_moderator(
+        &self,
+        word: ModeratorsWord,
+    ) -> Result<bool, StoreError> {
+        if !self.0.sessions.covers(word.user_id()) {
+            return Ok(false);
+        }
+        match self.0.sessions.invite_as_moderator(word).await {
+            Ok(()) => Ok(true),
+            Err(OpenError::Store(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "no invitation in a moderator's name");
+                Ok(false)
+            }
+        }
     }
 
     /// Acts as one of the accounts until `stop`.

@@ -13,6 +13,7 @@ use super::{
     read::may_invite, record::Stop,
 };
 use crate::{
+    consent::ModeratorsWord,
     migration::{Event, MigrationId, Side},
     store::{Batch, StoreError},
 };
@@ -240,7 +241,7 @@ impl Inner {
             return Ok(Reply::Nothing);
         }
         match heard.answer {
-            Answer::Yes => Ok(Reply::Thanks),
+            Answer::Yes => self.let_in(&request, &heard.by).await,
             Answer::No => {
                 self.refuse(id, room, &heard.by, RequestState::Refused).await?;
                 Ok(Reply::Refused)
@@ -250,6 +251,18 @@ impl Inner {
                 Ok(Reply::Stopped)
             }
         }
+    }
+
+    /// Sends the invitation in the moderator's name where the bot may; else they do it by hand.
+    async fn let_in(&self, request: &InviteRequest, by: &OwnedUserId) -> Result<Reply, End> {
+        let (id, room) = (request.migration, &request.room_id);
+        let word = ModeratorsWord::of_reaction(by.clone(), room.clone(), request.new.clone());
+        if !self.migrations.invite_as_moderator(word).await? {
+            return Ok(Reply::Thanks);
+        }
+        tracing::info!(migration = %id, %room, %by, "invited in a moderator's name");
+        self.opened(id, room, Some(by.clone())).await?;
+        Ok(Reply::Over)
     }
 
     /// The new account can get into a room.

@@ -1,12 +1,12 @@
 //! Rooms that only their moderators open.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
-use lab::{Account, Chat, Person, RoomSpec, wait};
+use lab::{Account, Chat, Person, RoomSpec, served_pair, wait};
 use ruma::{OwnedEventId, OwnedRoomId, TransactionId, UserId, room::JoinRuleKind};
 use serde_json::{Value, json};
 
-use crate::scene::{Chats, Scene, is_in};
+use crate::scene::{Chats, Scene, TERN, is_in};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -28,7 +28,15 @@ impl Court {
         settings: Value,
         more: impl FnOnce(RoomSpec) -> RoomSpec,
     ) -> Self {
-        let scene = Scene::with_settings(name, settings).await;
+        Self::of(Scene::with_settings(name, settings).await, name, more).await
+    }
+
+    /// In this scene.
+    pub(crate) async fn of(
+        scene: Scene<'static>,
+        name: &str,
+        more: impl FnOnce(RoomSpec) -> RoomSpec,
+    ) -> Self {
         let moderator = scene.pair.old.person(&format!("{name}-mod")).await.unwrap();
         let spec = RoomSpec::private("Committee").invite(scene.old.user_id());
         let spec = more(spec.invite(scene.friend.user_id()).needs("invite", 50));
@@ -314,4 +322,119 @@ async fn stop_is_for_the_whole_room_and_any_person() {
     assert!(told.body.contains(court.moderator.user_id().as_str()), "{}", told.body);
     chats.old.say("ask").await.unwrap();
     chats.old.hear_about("wants nobody to be asked there").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_yes_of_a_moderator_whom_the_bot_covers_is_the_invitation_and_a_members_is_nothing() {
+    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+    let scene = Scene::with_service(pair, service.id(), Some(&service), json!({})).await;
+    let court = Court::of(scene, service.id(), |spec| spec).await;
+    let chats = court.scene.consented().await;
+    chats.old.hear_about("The plan:").await.unwrap();
+    chats.old.say("go").await.unwrap();
+    chats.old.hear_about("Say `ask`").await.unwrap();
+    ask(&chats.old).await;
+    let request = court.request().await;
+    react(&court.scene.friend, &court.room, &request, "✅").await;
+    react(&court.moderator, &court.room, &request, "✅").await;
+    court.let_in().await;
+    let events = court.events().await;
+    let invitations: Vec<_> = events
+        .iter()
+        .filter(|event| event["state_key"] == court.scene.new.user_id().as_str())
+        .filter(|event| event["content"]["membership"] == "invite")
+        .collect();
+    assert_eq!(invitations.len(), 1);
+    assert_eq!(invitations[0]["sender"], court.moderator.user_id().as_str());
+}
+
+/// The moderator is asked in a direct message, and nothing is said in the room.
+async fn asked_in_person(name: &str, more: impl FnOnce(RoomSpec) -> RoomSpec) {
+    let court = Court::with(name, json!({}), more).await;
+    let chats = court.asked().await;
+    let chat = court.moderator.chat_from(court.scene.bot.user_id()).await.unwrap();
+    let request = chat.hear_about("is moving to another Matrix account").await.unwrap();
+    assert!(request.encrypted);
+    assert!(request.body.contains("Committee"), "{}", request.body);
+    chat.react(&request.event_id, "❌").await.unwrap();
+    chats.old.hear_about("said no").await.unwrap();
+    chat.hear_edit(&request.event_id, |message| message.body.contains("said no")).await.unwrap();
+    let said = court.events().await.into_iter().filter(|event| {
+        event["sender"] == court.scene.old.user_id().as_str() && event["state_key"].is_null()
+    });
+    assert_eq!(said.count(), 0, "nothing is said in the room");
+}
+
+#[tokio::test]
+async fn where_the_old_account_may_not_speak_a_moderator_is_asked_in_a_direct_message() {
+    asked_in_person("modsilent", |spec| spec.needs("events_default", 50)).await;
+}
+
+#[tokio::test]
+async fn in_an_encrypted_room_nothing_plain_is_sent() {
+    asked_in_person("modsealed", RoomSpec::encrypted).await;
+}
+
+#[tokio::test]
+async fn a_bot_that_is_killed_while_it_asks_and_listens_asks_once_and_loses_no_answer() {
+    let court = Court::new("modkill").await;
+    let chats = court.run().await;
+    chats.old.say("ask").await.unwrap();
+    chats.old.hear_about("Nothing is sent before you say yes").await.unwrap();
+    chats.old.say("ask yes").await.unwrap();
+    let again = || async {
+        court.scene.bot.kill().await.unwrap();
+        court.scene.bot.start_again().await.unwrap();
+    };
+    again().await;
+    chats.old.hear_about("I am asking for help in").await.unwrap();
+    again().await;
+    let request = court.request().await;
+    court.scene.bot.kill().await.unwrap();
+    react(&court.moderator, &court.room, &request, "❌").await;
+    court.scene.bot.start_again().await.unwrap();
+    chats.old.hear_about("said no").await.unwrap();
+    again().await;
+    court.closed("said no").await;
+    assert_eq!(court.requests().await.len(), 1);
+}
+
+#[tokio::test]
+async fn where_a_moderator_invited_already_nobody_is_asked_and_the_new_account_joins() {
+    let court = Court::new("modearly").await;
+    let chats = court.run().await;
+    court.moderator.invite(&court.room, court.scene.new.user_id()).await.unwrap();
+    chats.old.say("ask").await.unwrap();
+    chats.old.hear_about("can get in by now").await.unwrap();
+    chats.old.say("ask yes").await.unwrap();
+    court.let_in().await;
+    assert!(court.requests().await.is_empty());
+}
+
+#[tokio::test]
+async fn of_two_moderators_at_once_the_first_is_told() {
+    let court = Court::new("modtwo").await;
+    let chats = court.asked().await;
+    set_level(&court, court.scene.friend.user_id(), 50).await;
+    let request = court.request().await;
+    tokio::join!(
+        react(&court.moderator, &court.room, &request, "❌"),
+        react(&court.scene.friend, &court.room, &request, "❌"),
+    );
+    chats.old.hear_about("said no").await.unwrap();
+    chats.old.hear_about("`forget`").await.unwrap();
+    court.closed("said no").await;
+    let told = chats.old.messages().into_iter().filter(|it| it.body.contains("does not get in"));
+    assert_eq!(told.count(), 1, "{}", chats.old.transcript());
+}
+
+#[tokio::test]
+async fn an_old_account_that_is_kicked_while_it_waits_is_told_so() {
+    let court = Court::new("modkicked").await;
+    let chats = court.asked().await;
+    court.request().await;
+    let path = format!("/_matrix/client/v3/rooms/{}/kick", court.room);
+    let body = json!({ "user_id": court.scene.old.user_id() });
+    court.moderator.send_raw(reqwest::Method::POST, &path, &body).await.unwrap();
+    chats.old.hear_about("is not any more").await.unwrap();
 }

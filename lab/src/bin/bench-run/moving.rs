@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 pub(crate) struct Planned {
     bot: Bot,
     old: Chat,
+    new: Chat,
 }
 
 /// What a migration took.
@@ -53,7 +54,7 @@ pub(crate) async fn plan(pair: &Pair, tern: &Path, town: &Town) -> Result<Planne
         chat.hear_about("can act as").await?;
     }
     old.hear_about("The plan:").await?;
-    Ok(Planned { bot, old })
+    Ok(Planned { bot, old, new })
 }
 
 /// An encrypted chat with the bot, at a client that is told of no other room.
@@ -77,8 +78,9 @@ impl Planned {
         let mut told = None;
         if let Some(halfway) = halfway {
             tokio::time::sleep_until(begun + halfway).await;
-            self.old.say("status").await?;
-            let status = self.old.hear_about("It has been going on").await?;
+            // Not as the old account, whose messages wait in the same line as its invitations.
+            self.new.say("status").await?;
+            let status = self.new.hear_about("It has been going on").await?;
             told = estimated(&status.body).map(|estimate| (estimate, begun.elapsed()));
         }
         self.old.hear_about("`forget`").await?;
