@@ -3,8 +3,8 @@
 use askama::Template;
 
 use super::wording::{
-    clean_name, csv_header, holding_label, holding_outcome_words, labels_of_counts, outcome_words,
-    request_words, room_name, step_words,
+    clean_name, csv_header, held_for, holding_label, holding_outcome_words, labels_of_counts,
+    outcome_words, request_words, room_name, step_words,
 };
 use crate::{
     bot::grammar::route_name,
@@ -119,7 +119,12 @@ fn csv(report: &Report, requests: &[InviteRequest]) -> Vec<u8> {
     let holdings = || report.holdings.iter().map(HoldingLine::new);
     let written = write(csv_header())
         .and_then(|()| rows().try_for_each(|row| write(row.cells())))
-        .and_then(|()| holdings().try_for_each(|line| write(line.cells())));
+        .and_then(|()| holdings().try_for_each(|line| write(line.cells())))
+        .and_then(|()| {
+            let Some(time) = held_for(report) else { return Ok(()) };
+            let why = format!("{time} for {}", report.new.server_name());
+            write(["", "invitations", "", "", "waited", &why, "", "", "", ""])
+        });
     // Records of one length, written to memory, cannot fail; half a report would be worse than none.
     match (written, writer.into_inner()) {
         (Ok(()), Ok(csv)) => csv,
@@ -144,6 +149,8 @@ struct ReportPage {
     went: String,
     checked: String,
     unchecked: bool,
+    held: Option<String>,
+    server: String,
     counts: Vec<(&'static str, usize)>,
     rows: Vec<Row>,
     holdings: Vec<HoldingLine>,
@@ -156,6 +163,8 @@ fn html(report: &Report, requests: &[InviteRequest]) -> Vec<u8> {
         went: minutes(report.went),
         checked: minutes(report.checked),
         unchecked: report.unchecked.is_some(),
+        held: held_for(report),
+        server: clean_name(report.new.server_name().as_str()),
         counts: labels_of_counts(&report.counts()),
         rows: report.rooms.iter().map(|row| Row::new(row, requests)).collect(),
         holdings: report.holdings.iter().map(HoldingLine::new).collect(),

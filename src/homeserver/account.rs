@@ -1,4 +1,4 @@
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 use ruma::{
     OwnedUserId, UserId,
@@ -114,6 +114,12 @@ impl Account {
     /// The account's homeserver.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// How long invitations of `invited` waited for that account's own homeserver, since this was
+    /// last asked.
+    pub(crate) fn take_held(&self, invited: &UserId) -> Duration {
+        self.transport.pacing().take_held(invited)
     }
 
     /// Sends `request` at once, a single time.

@@ -209,6 +209,8 @@ pub struct Pacing {
     /// When lanes that were not used were last forgotten.
     cleared: Mutex<Timestamp>,
     budgets: Mutex<Budgets>,
+    /// How long invitations waited for the invited account's homeserver, until that is taken.
+    held: Mutex<HashMap<OwnedUserId, Duration>>,
     ledger: OnceLock<Ledger>,
 }
 
@@ -220,6 +222,7 @@ impl Pacing {
             rng: Mutex::new(rng),
             lanes: Mutex::default(),
             budgets: Mutex::default(),
+            held: Mutex::default(),
             ledger: OnceLock::new(),
         }
     }
@@ -256,6 +259,12 @@ impl Pacing {
         lanes.into_iter().filter_map(wait).collect()
     }
 
+    /// How long invitations of an account waited for its own homeserver, which lets in only so many
+    /// from afar, since this was last asked.
+    pub fn take_held(&self, invited: &UserId) -> Duration {
+        lock(&self.held).remove(invited).unwrap_or_default()
+    }
+
     /// What `server` allows an account, as far as that is known, or else what is documented; `None`
     /// for what is not limited, and where the account was let do more than is documented.
     pub fn budget(&self, server: &ServerName, kind: Kind, account: &UserId) -> Option<Budget> {
@@ -283,6 +292,7 @@ impl Pacing {
     /// When the store cannot be written.
     pub async fn forget(&self, account: &UserId) -> Result<(), StoreError> {
         self.budgets().forget(account);
+        self.take_held(account);
         match self.ledger.get() {
             Some(ledger) => ledger.forget(account).await,
             None => Ok(()),
@@ -305,7 +315,9 @@ impl Pacing {
         let mut ticket = Ticket::take(lane.clone(), Draws::of_room(account, &errand));
         let mut retries = self.retries();
         loop {
-            ticket.turn(self, errand.patient, stop).await?;
+            let turn = ticket.turn(self, errand.patient, stop).await;
+            self.hold(&errand, std::mem::take(&mut ticket.held_for));
+            turn?;
             let limited_for = std::mem::take(&mut ticket.limited_for);
             if !limited_for.is_zero() {
                 measure::wait(action.name(), limited_for);
@@ -347,6 +359,12 @@ impl Pacing {
             } else {
                 return Err(failure);
             }
+        }
+    }
+
+    fn hold(&self, errand: &Errand<'_>, held_for: Duration) {
+        if let Some(invited) = errand.invited.filter(|_| !held_for.is_zero()) {
+            *lock(&self.held).entry(invited.to_owned()).or_default() += held_for;
         }
     }
 

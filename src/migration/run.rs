@@ -229,6 +229,9 @@ impl Run<'_> {
         tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
         measure::step(kind.name(), result.name());
         record.steps.insert(kind, result);
+        if kind == StepKind::Invite {
+            record.held += self.stage.take_held();
+        }
         self.journal.record_room(self.id, id.as_str(), record).await.map_err(RunEnd::Broken)?;
         self.progressed.send_modify(|count| *count += 1);
         Ok(())

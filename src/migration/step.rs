@@ -5,6 +5,7 @@ use std::{
     convert::Infallible,
 };
 
+use jiff::SignedDuration;
 use ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
     UserId,
@@ -31,6 +32,10 @@ use crate::{
 pub(crate) struct RoomRecord {
     /// What came of each step.
     pub(crate) steps: BTreeMap<StepKind, StepResult>,
+    /// How long all invitations waited for the invited account's homeserver, from the last one
+    /// before this to this one.
+    #[serde(default, skip_serializing_if = "SignedDuration::is_zero")]
+    pub(crate) held: SignedDuration,
 }
 
 impl RoomRecord {
@@ -217,6 +222,12 @@ impl Stage {
             let message = format!("there is no room {room}");
             StepError::Failed(Failure::Refused { status: 404, code: ErrorCode::NotFound, message })
         })
+    }
+
+    /// How long invitations waited for the new account's homeserver, since this was last asked.
+    pub(crate) fn take_held(&self) -> SignedDuration {
+        let held = self.old.as_ref().map(|old| old.take_held(&self.new_user)).unwrap_or_default();
+        SignedDuration::try_from(held).unwrap_or(SignedDuration::MAX)
     }
 
     fn membership(&self, room: &RoomId) -> Option<MembershipState> {
@@ -469,6 +480,7 @@ mod tests {
         let failed = StepResult::Failed(Failure::Stopped);
         let record = |join| RoomRecord {
             steps: [(StepKind::Invite, StepResult::AlreadySo), (StepKind::Join, join)].into(),
+            ..RoomRecord::default()
         };
         assert!(record(failed).without_failures().steps.is_empty());
         let done = record(StepResult::Done);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use ruma::{event_id, owned_event_id, owned_room_id, owned_user_id, push::RuleKind};
 
 use super::{
@@ -168,7 +169,7 @@ fn what_was_done_in_a_room_is_stored_in_this_form() {
         (StepKind::PowerLevel, StepResult::Failed(failure())),
         (StepKind::Tags, StepResult::NoAccess),
     ]);
-    insta::assert_json_snapshot!(RoomRecord { steps });
+    insta::assert_json_snapshot!(RoomRecord { steps, held: SignedDuration::from_secs(300) });
 }
 
 fn label() -> RoomLabel {
@@ -211,6 +212,7 @@ fn a_report_is_stored_in_this_form() {
         went: at(1_000_060),
         checked: at(1_000_120),
         unchecked: None,
+        held: SignedDuration::from_secs(300),
         rooms: outcomes.into_iter().map(row).collect(),
         direct_chats: Some(StepResult::Done),
         holdings: holdings(),

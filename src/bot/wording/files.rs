@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{message::line, notes::omission_words, refusals::failure_words};
+use super::{message::line, notes::omission_words, refusals::failure_words, value::about_text};
 use crate::{
     homeserver::Failure,
-    migration::{Outcome, OutcomeKind, Reason, StepResult},
+    migration::{Outcome, OutcomeKind, Reason, Report, StepResult},
 };
 
 /// The heads of the columns.
@@ -70,6 +70,11 @@ pub(crate) fn reason_words(reason: &Reason) -> String {
         }
         Reason::Unreadable { server } => format!("what {server} tells of the room makes no sense"),
     }
+}
+
+/// How long invitations waited for the new account's homeserver, if they did.
+pub(crate) fn held_for(report: &Report) -> Option<String> {
+    (!report.held.is_zero()).then(|| about_text(report.held.unsigned_abs()))
 }
 
 /// What came of one step.

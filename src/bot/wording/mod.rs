@@ -27,7 +27,7 @@ mod value;
 pub(in crate::bot) use self::value::clean_name;
 pub(super) use self::{
     admin::*,
-    files::{csv_header, labels_of_counts, outcome_words, reason_words, step_words},
+    files::{csv_header, held_for, labels_of_counts, outcome_words, reason_words, step_words},
     greetings::*,
     help::{Help, command_row, for_command as help_for, list as help_list, texts as help_texts},
     holdings::{holding_label, holding_outcome_words},

@@ -1,6 +1,7 @@
 //! The report, in short.
 
 use super::{
+    files::held_for,
     holdings,
     labels::room,
     message::{Line, Message, line},
@@ -48,7 +49,8 @@ pub(crate) fn report(
                 why = failure_words(why)
             )
         }))
-        .list(counts(report));
+        .list(counts(report))
+        .and_maybe(held(report));
     let message = listed(message, "**Failed**, and why:", report, |row| match &row.outcome {
         Outcome::Failed(why) => {
             Some(line!("{room}: {why}", room = room(&row.room), why = failure_words(why)))
@@ -97,6 +99,17 @@ pub(crate) fn report(
     let may_ask = unasked && reader == Side::Old && migration.phase.is_carried_out();
     let ask = line!("Say `ask`, and I show you how I would ask the moderators for you.");
     message.and_maybe(may_ask.then_some(ask)).and(next(report, migration, reader))
+}
+
+/// What the invited account's server made wait, which no registration exempts from.
+fn held(report: &Report) -> Option<Line> {
+    let time = held_for(report)?;
+    Some(line!(
+        "Invitations waited {time} for {server}, which lets in only so many from other servers. Only \
+         its admin can change that.",
+        time = time,
+        server = report.new.server_name().to_string()
+    ))
 }
 
 /// How many rooms the bot brought the new account into.

@@ -5,6 +5,7 @@ mod samples;
 use std::{collections::BTreeMap, time::Duration};
 
 use insta::assert_snapshot;
+use jiff::SignedDuration;
 use matrix_sdk::ruma::{
     MilliSecondsSinceUnixEpoch, RoomVersionId, api::error::ErrorCode, owned_room_alias_id,
     owned_room_id, owned_user_id, room_id, user_id,
@@ -445,6 +446,7 @@ fn reports() {
     let clean = Report {
         rooms: sample_report().rooms[..1].to_vec(),
         holdings: Vec::new(),
+        held: SignedDuration::ZERO,
         ..sample_report()
     };
     let unchecked = Report {

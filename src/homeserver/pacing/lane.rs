@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, Pacing,
+    Failure, Pacing, WaitReason,
     bucket::between,
     budgets::{Admission, Draws, Key},
     lock,
@@ -47,7 +47,7 @@ pub(super) struct Line {
 
 enum Turn {
     Now,
-    At(Timestamp),
+    At(Timestamp, WaitReason),
     Aside(Timestamp),
     Later,
 }
@@ -85,7 +85,7 @@ impl Lane {
         }
         match pacing.budgets().admit(&self.draws, room, now, state.in_flight) {
             Admission::Now => {}
-            Admission::At(until, _) => return Turn::At(until),
+            Admission::At(until, reason) => return Turn::At(until, reason),
             Admission::RoomAt(until) => return Turn::Aside(until),
             Admission::AfterAnother => return Turn::Later,
         }
@@ -110,6 +110,8 @@ pub(super) struct Ticket {
     pub(super) room: Option<Key>,
     /// How long limits held it back, at the head of the line.
     pub(super) limited_for: Duration,
+    /// How much of that was for the invited account's homeserver.
+    pub(super) held_for: Duration,
     number: u64,
     place: Place,
 }
@@ -131,7 +133,14 @@ impl Ticket {
             state.waiting.insert(number);
             number
         };
-        Self { lane, room, limited_for: Duration::ZERO, number, place: Place::Waiting }
+        Self {
+            lane,
+            room,
+            limited_for: Duration::ZERO,
+            held_for: Duration::ZERO,
+            number,
+            place: Place::Waiting,
+        }
     }
 
     /// Waits for this request's turn. Who is not `patient` does not wait for tokens.
@@ -153,10 +162,10 @@ impl Ticket {
                     self.place = Place::InFlight;
                     return Ok(());
                 }
-                Turn::At(until) | Turn::Aside(until) if !patient => {
+                Turn::At(until, _) | Turn::Aside(until) if !patient => {
                     return Err(Failure::Limited { retry_after: Some(between(now, until)) });
                 }
-                Turn::At(until) => {
+                Turn::At(until, reason) => {
                     tokio::select! {
                         () = stop.cancelled() => {}
                         () = changed => {}
@@ -164,7 +173,11 @@ impl Ticket {
                             pacing.budgets().end_wait(&lane.draws, until, pacing.clock.now());
                         }
                     }
-                    self.limited_for += between(now, pacing.clock.now());
+                    let waited = between(now, pacing.clock.now());
+                    self.limited_for += waited;
+                    if reason == WaitReason::InviteeServer {
+                        self.held_for += waited;
+                    }
                 }
                 Turn::Aside(until) => self.set_aside(until, &pacing.clock, stop).await?,
                 Turn::Later => tokio::select! {

@@ -137,6 +137,8 @@ async fn an_invite_that_the_invited_server_limits_waits_with_growing_pauses() {
     }
     assert_eq!(pauses, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
     inviting.await.unwrap().unwrap();
+    let held = || transport.pacing().take_held(user_id!("@bob:example.com"));
+    assert_eq!((held(), held()), (seconds(1835), Duration::ZERO), "told once");
 
     // One passed in 1,835 seconds: the next pause does not begin from the start.
     let inviting = invite(sooty(), &account);

@@ -62,6 +62,7 @@ impl Findings<'_> {
                 Check::Nothing(failure) => failure.clone(),
                 _ => None,
             },
+            held: self.records.values().map(|record| record.held).sum(),
             rooms,
             direct_chats: self.direct_chats(),
             holdings,

@@ -4,6 +4,7 @@ mod findings;
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,10 @@ pub struct Report {
     pub checked: Timestamp,
     /// Whether the new account's rooms could be read again to check it, and if not, why.
     pub unchecked: Option<Failure>,
+    /// How long invitations waited for the new account's homeserver, which lets in only so many
+    /// from other servers.
+    #[serde(default, skip_serializing_if = "SignedDuration::is_zero")]
+    pub held: SignedDuration,
     /// A row for each room of the plan, in the plan's order.
     pub rooms: Vec<ReportRow>,
     /// What was done for the account as a whole: the direct chats list.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use jiff::SignedDuration;
 use matrix_sdk::ruma::{
     OwnedRoomOrAliasId, OwnedUserId, api::error::ErrorCode, event_id, push::RuleKind, room_id,
     user_id,
@@ -182,6 +183,7 @@ pub(in crate::bot) fn sample_report() -> Report {
         went: now(),
         checked: now() + Duration::from_secs(3_600),
         unchecked: None,
+        held: SignedDuration::from_mins(95),
         rooms,
         direct_chats: Some(StepResult::Done),
         holdings: sample_holding_rows(),
