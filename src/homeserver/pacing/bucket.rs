@@ -46,6 +46,8 @@ pub(super) struct Bucket {
     early: Early,
     /// How much later than expected the token is asked for.
     delay: Duration,
+    /// How many tokens are left over for others who draw from it.
+    reserve: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -77,11 +79,21 @@ impl Bucket {
         Self { interval, next, ..Self::default() }
     }
 
+    /// The same, of which so many tokens are left over for others, once it is known how fast they
+    /// come.
+    pub(super) fn with_reserve(self, reserve: u32) -> Self {
+        Self { reserve, ..self }
+    }
+
     /// When a request may be sent; `None` when nothing speaks against sending it now.
     pub(super) fn opens(&self) -> Option<Timestamp> {
         let next = self.next? + self.delay;
         match self.interval {
             Some(interval) if self.early.left == 0 => Some(next - early_by(interval)),
+            // The reserve is used up first before one is sent early, or that one would find it.
+            Some(interval) if self.early.left > self.reserve => {
+                Some(next + interval * self.reserve)
+            }
             _ => Some(next),
         }
     }
@@ -126,7 +138,7 @@ impl Bucket {
             None => self.told.is_none_or(|told| told.last.1 >= UNLIMITED_AFTER),
         };
         if is_open_again {
-            *self = Self::default();
+            *self = Self::default().with_reserve(self.reserve);
         }
     }
 

@@ -196,10 +196,8 @@ impl Budgets {
         self.forget_unused(now);
         for key in &draws.told {
             let rate = self.rates.get(&(key.server.clone(), key.kind));
-            let (bucket, used) = self
-                .buckets
-                .entry(key.clone())
-                .or_insert_with(|| (Bucket::recalled(rate.map(|rate| rate.interval), None), now));
+            let (bucket, used) =
+                self.buckets.entry(key.clone()).or_insert_with(|| (bucket_of(key.kind, rate), now));
             bucket.take(now);
             *used = now;
         }
@@ -255,7 +253,7 @@ impl Budgets {
         let (bucket, _) = self
             .buckets
             .entry(key.clone())
-            .or_insert_with(|| (Bucket::recalled(rate.map(|rate| rate.interval), None), sent));
+            .or_insert_with(|| (bucket_of(key.kind, rate.as_ref()), sent));
         bucket.denied(sent, next);
         if let Some(interval) = bucket.interval {
             let burst = bucket.burst().max(rate.and_then(|rate| rate.burst));
@@ -353,6 +351,7 @@ impl Budgets {
             self.guesses.insert(key, (guess, known.learned));
         } else if !key.of.is_empty() {
             let bucket = Bucket::recalled(known.interval, known.next);
+            let bucket = bucket.with_reserve(key.kind.reserve());
             self.buckets.insert(key, (bucket, known.learned));
         }
     }
@@ -380,6 +379,11 @@ impl Budgets {
             self.shared.clear();
         }
     }
+}
+
+/// A bucket of which nothing more is known than how fast its server lets others be.
+fn bucket_of(kind: Kind, rate: Option<&Rate>) -> Bucket {
+    Bucket::recalled(rate.map(|rate| rate.interval), None).with_reserve(kind.reserve())
 }
 
 fn hash(value: impl std::hash::Hash) -> u64 {

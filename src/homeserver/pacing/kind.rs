@@ -41,6 +41,12 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// How many tokens are left over for the person themself: with their messages to the bot they
+    /// draw from the same budget as what the bot sends as them.
+    pub(super) fn reserve(self) -> u32 {
+        u32::from(self == Self::Messages)
+    }
+
     /// The limit that Synapse has unless its admin says otherwise, where it has one: how long from
     /// one token to the next, and how many there are at most
     /// ([documentation](https://element-hq.github.io/synapse/latest/usage/configuration/config_documentation.html#ratelimiting)).

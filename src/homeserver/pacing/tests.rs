@@ -145,6 +145,33 @@ fn what_was_not_used_meanwhile_is_there_at_once() {
     assert!(then - now - 60.0 < 1.0, "{}", then - now);
 }
 
+#[test]
+fn who_speaks_from_an_account_that_the_bot_keeps_busy_gets_through_at_once() {
+    let mut limiter = Limiter::new(0.2, 10.0);
+    let mut bucket = Bucket::default().with_reserve(1);
+    let (mut now, _) = send(&mut bucket, &mut limiter, 20, 0.01, 0.0);
+    for _ in 0..10 {
+        // By and by at another moment between two requests, and now and then when the reserve is
+        // used up to see whether tokens come faster: then it is the next moment.
+        let said = [now, now + 5.0].into_iter().find(|at| limiter.ask(*at).is_ok());
+        assert!(said.is_some(), "at {now}");
+        (now, _) = send(&mut bucket, &mut limiter, 7, 0.01, now);
+    }
+}
+
+#[test]
+fn a_reserve_costs_its_tokens_once_and_hides_no_change_of_the_limit() {
+    let mut limiter = Limiter::new(0.2, 10.0);
+    let mut bucket = Bucket::default().with_reserve(1);
+    let (took, denied) = send(&mut bucket, &mut limiter, 100, 0.01, 0.0);
+    assert!(took <= limiter.least(100) + 5.0 + 2.0, "{took}");
+    assert!(denied <= 12, "{denied}");
+    let mut open = Limiter { start: took, ..Limiter::new(1000.0, 1000.0) };
+    let (then, _) = send(&mut bucket, &mut open, 200, 0.01, took);
+    assert!(then - took < 400.0, "{}", then - took);
+    assert_eq!(bucket.opens(), None);
+}
+
 /// Invites `count` times over federation: the inviting homeserver tries four times within five
 /// seconds, and then gives up. When the last one passed, and how many were refused.
 fn invite(guess: &mut Guess, limiter: &mut Limiter, count: u32) -> (f64, u32) {

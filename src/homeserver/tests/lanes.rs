@@ -1,3 +1,5 @@
+use serde_json::json;
+
 use super::{
     fake::{error, limited, ok},
     *,
@@ -68,6 +70,51 @@ async fn the_header_tells_the_wait_where_the_body_does_not_and_else_it_is_five_s
     assert_eq!(pass_the_next_wait(&clock).await, seconds(3));
     assert_eq!(pass_the_next_wait(&clock).await, seconds(5));
     joining.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn absurd_delays_are_waited_for_within_reason() {
+    let hour = seconds(3600);
+    let cases = [
+        (json!(31_536_000_000_u64), None, hour),
+        (json!(u64::MAX), None, hour),
+        (json!(0), None, Duration::from_millis(10)),
+        (json!(-5), None, seconds(5)),
+        (json!("soon"), None, seconds(5)),
+        (json!(1500.5), None, seconds(5)),
+        (json!(null), None, seconds(5)),
+        (json!(-5), Some("7"), seconds(7)),
+        (json!(null), Some("99999999999999999999"), seconds(5)),
+        (json!(null), Some("31536000"), hour),
+        (json!(null), Some("-3"), seconds(5)),
+        (json!(null), Some("Fri, 01 Jan 2100 00:00:00 GMT"), hour),
+        (json!(null), Some("Thu, 01 Jan 1970 00:00:00 GMT"), Duration::from_millis(10)),
+    ];
+    for (body, header, wait) in cases {
+        let told = (body.clone(), header);
+        let fake = Fake::start(move |_, before| match before {
+            0 => limited_in_these_words(&told.0, told.1),
+            _ => ok(),
+        })
+        .await;
+        let clock = clock();
+        let account = account(&transport(&clock), &fake).await;
+        let joining = join(arctic(), &account);
+        assert_eq!(pass_the_next_wait(&clock).await, wait, "{body} {header:?}");
+        joining.await.unwrap().unwrap();
+    }
+}
+
+fn limited_in_these_words(
+    body: &serde_json::Value,
+    header: Option<&'static str>,
+) -> axum::response::Response {
+    let body = json!({ "errcode": "M_LIMIT_EXCEEDED", "error": "No", "retry_after_ms": body });
+    let mut answer = fake::json(429, &body);
+    if let Some(header) = header {
+        answer.headers_mut().insert("retry-after", header.parse().unwrap());
+    }
+    answer
 }
 
 #[tokio::test]

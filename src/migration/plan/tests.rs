@@ -352,6 +352,24 @@ fn outer_spaces_come_before_inner_ones() {
 }
 
 #[test]
+fn rooms_that_others_are_entered_through_come_first_and_then_what_matters_most() {
+    let rooms = [
+        Room::new("!1-active:c.example").active(3),
+        Room::new("!2-quieter:c.example").active(2),
+        Room::new("!3-favorite:c.example").active(1).tagged("m.favourite", 0.5),
+        Room::new("!4-space:c.example").space(&[]),
+        Room::new("!5-inside:c.example")
+            .active(4)
+            .joined_by(restricted("restricted", "!6-gate:c.example")),
+        Room::new("!6-gate:c.example").active(0),
+    ];
+    let plan = plan_of(&rooms);
+    let order: Vec<_> = plan.rooms.iter().map(|room| room.room.id.as_str()).collect();
+    let numbers: Vec<_> = order.iter().map(|id| &id[1..2]).collect();
+    assert_eq!(numbers, ["6", "4", "3", "5", "1", "2"], "{order:?}");
+}
+
+#[test]
 fn a_room_version_that_the_new_server_does_not_know_is_out_of_reach() {
     let rooms = [
         Room::new("!1-old:c.example").created("10", OLD, json!({})).public(),
