@@ -120,6 +120,8 @@ pub struct Timeouts {
     /// The same for a sync and for a join, which the homeserver may have to talk over with many
     /// others.
     pub long_request: Duration,
+    /// From a request that failed to the next attempt. Each further wait is three times as long.
+    pub retry_after: Duration,
 }
 
 impl Default for Timeouts {
@@ -128,6 +130,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             request: Duration::from_secs(60),
             long_request: Duration::from_secs(180),
+            retry_after: Duration::from_secs(2),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     fmt,
 };
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::{clock::Timestamp, homeserver::Failure};
@@ -270,6 +270,21 @@ impl From<Side> for By {
     }
 }
 
+/// A room as a person names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomAddress {
+    /// Its ID or alias.
+    pub id: OwnedRoomOrAliasId,
+    /// Servers to join it through, when it was named by a link that tells.
+    pub via: Vec<OwnedServerName>,
+}
+
+impl From<OwnedRoomOrAliasId> for RoomAddress {
+    fn from(id: OwnedRoomOrAliasId) -> Self {
+        Self { id, via: Vec::new() }
+    }
+}
+
 /// What the person chose for this migration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Options {
@@ -283,6 +298,9 @@ pub struct Options {
     pub opened: BTreeSet<OwnedRoomId>,
     /// Rooms named with `include` that no survey showed.
     pub named: BTreeSet<OwnedRoomOrAliasId>,
+    /// Servers to join those through, where the link that named one told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub named_via: BTreeMap<OwnedRoomOrAliasId, Vec<OwnedServerName>>,
     /// What else was taken out with `skip`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub skipped_holdings: BTreeSet<HoldingKind>,

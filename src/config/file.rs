@@ -112,6 +112,7 @@ struct TimeoutKeys {
     connect: Option<Text<Span>>,
     request: Option<Text<Span>>,
     long_request: Option<Text<Span>>,
+    retry_after: Option<Text<Span>>,
 }
 
 /// Reads the file by itself. serde_yaml names the key and the line of what is wrong.
@@ -288,6 +289,7 @@ impl TimeoutKeys {
             connect: or(self.connect, default.connect),
             request: or(self.request, default.request),
             long_request: or(self.long_request, default.long_request),
+            retry_after: or(self.retry_after, default.retry_after),
         }
     }
 }

@@ -90,6 +90,7 @@ timeouts:
   connect: 1s
   request: 2s
   long_request: 5m
+  retry_after: 3s
 log: warn,tern=trace
 "#,
     )
@@ -115,8 +116,8 @@ log: warn,tern=trace
     assert_eq!(config.moderation.remind_after, Duration::from_secs(86_400));
     assert_eq!(config.moderation.expire_after, Duration::from_secs(2 * 86_400));
     let (connect, request) = (Duration::from_secs(1), Duration::from_secs(2));
-    let long_request = Duration::from_secs(300);
-    assert_eq!(config.timeouts, Timeouts { connect, request, long_request });
+    let (long_request, retry_after) = (Duration::from_secs(300), Duration::from_secs(3));
+    assert_eq!(config.timeouts, Timeouts { connect, request, long_request, retry_after });
     assert_eq!(config.log.as_str(), "warn,tern=trace");
 }
 

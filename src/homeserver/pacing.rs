@@ -205,6 +205,8 @@ type LaneKey = (Action, Option<OwnedUserId>);
 pub struct Pacing {
     clock: SharedClock,
     rng: Mutex<StdRng>,
+    /// The pause before the first of the retries.
+    retry_after: Duration,
     lanes: Mutex<HashMap<OwnedUserId, HashMap<LaneKey, Arc<Lane>>>>,
     /// When lanes that were not used were last forgotten.
     cleared: Mutex<Timestamp>,
@@ -215,11 +217,12 @@ pub struct Pacing {
 }
 
 impl Pacing {
-    pub(super) fn new(clock: SharedClock, rng: StdRng) -> Self {
+    pub(super) fn new(clock: SharedClock, rng: StdRng, retry_after: Duration) -> Self {
         Self {
             cleared: Mutex::new(clock.now()),
             clock,
             rng: Mutex::new(rng),
+            retry_after,
             lanes: Mutex::default(),
             budgets: Mutex::default(),
             held: Mutex::default(),
@@ -414,10 +417,11 @@ impl Pacing {
         lock(&self.budgets)
     }
 
-    /// Pauses of about 2, 6, 18 and 54 seconds: a homeserver that is restarted is back by then.
+    /// Pauses of about 2, 6, 18 and 54 seconds, unless configured otherwise: a homeserver that is
+    /// restarted is back by then.
     fn retries(&self) -> ExponentialBackoff {
         ExponentialBuilder::new()
-            .with_min_delay(Duration::from_secs(2))
+            .with_min_delay(self.retry_after)
             .with_factor(3.0)
             .with_max_times(MOST_RETRIES)
             .with_jitter()

@@ -40,6 +40,7 @@ fn transport(clock: &Arc<HeldClock>) -> Transport {
         connect: Duration::from_secs(5),
         request: Duration::from_millis(500),
         long_request: Duration::from_secs(5),
+        ..Timeouts::default()
     };
     Transport::new(clock.clone(), StdRng::seed_from_u64(1), BTreeMap::new(), timeouts).unwrap()
 }

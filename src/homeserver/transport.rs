@@ -3,6 +3,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -119,7 +120,7 @@ impl Transport {
             redirected_client: client(redirect::Policy::limited(5))?,
             timeouts,
         };
-        Ok(Self::by(way, clock, rng, configured))
+        Ok(Self::by(way, timeouts.retry_after, clock, rng, configured))
     }
 
     /// A transport whose requests are all given to `carrier`.
@@ -129,18 +130,20 @@ impl Transport {
         rng: StdRng,
         configured: BTreeMap<OwnedServerName, Url>,
     ) -> Self {
-        Self::by(Way::Carried(carrier), clock, rng, configured)
+        let retry_after = Timeouts::default().retry_after;
+        Self::by(Way::Carried(carrier), retry_after, clock, rng, configured)
     }
 
     fn by(
         way: Way,
+        retry_after: Duration,
         clock: SharedClock,
         rng: StdRng,
         configured: BTreeMap<OwnedServerName, Url>,
     ) -> Self {
         Self(Arc::new(Inner {
             way,
-            pacing: Pacing::new(clock.clone(), rng),
+            pacing: Pacing::new(clock.clone(), rng, retry_after),
             clock,
             hosts: Hosts::new(configured.values().map(host)),
             configured,

@@ -57,7 +57,7 @@ pub use self::{
 };
 pub use crate::record::{
     Access, Awaited, By, Consent, Ending, HoldingKind, Migration, MigrationId, Options, Party,
-    Phase, Side,
+    Phase, RoomAddress, Side,
 };
 use crate::{
     access::Sessions,

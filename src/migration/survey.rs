@@ -120,6 +120,8 @@ pub(crate) struct SurveyedRoom {
     pub(crate) power_levels: RoomPowerLevels,
     /// Memberships of those members that the homeserver told of, which is not all of them.
     pub(crate) members: BTreeMap<OwnedUserId, MembershipState>,
+    /// What those members are called in the room that have a name there.
+    pub(crate) names: BTreeMap<OwnedUserId, String>,
     /// Members that the homeserver suggests a nameless room be called by.
     pub(crate) heroes: Vec<OwnedUserId>,
     /// How many members there are, joined or invited, when the homeserver told.

@@ -41,6 +41,11 @@ fn migration() -> Migration {
             skipped: [owned_room_id!("!skipped:a.example").into()].into(),
             included: [owned_room_id!("!included:a.example").into()].into(),
             named: [owned_room_id!("!named:a.example").into()].into(),
+            named_via: [(
+                owned_room_id!("!named:a.example").into(),
+                vec![ruma::owned_server_name!("c.example")],
+            )]
+            .into(),
             skipped_holdings: [HoldingKind::Profile, HoldingKind::PushRules].into(),
             prefer_old: true,
             opened: [owned_room_id!("!opened:a.example")].into(),
@@ -178,6 +183,7 @@ fn label() -> RoomLabel {
         name: Some("Club".into()),
         alias: None,
         direct_with: vec![],
+        names: Default::default(),
         space: false,
         encrypted: true,
     }

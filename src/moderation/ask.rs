@@ -285,6 +285,7 @@ pub(super) fn sample(id: crate::migration::MigrationId, room_id: OwnedRoomId) ->
         name: Some("Club".to_owned()),
         alias: None,
         direct_with: Vec::new(),
+        names: Default::default(),
         space: false,
         encrypted: false,
     };

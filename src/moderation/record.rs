@@ -161,6 +161,7 @@ mod tests {
                 name: Some("Club".into()),
                 alias: None,
                 direct_with: vec![],
+                names: Default::default(),
                 space: false,
                 encrypted: false,
             },

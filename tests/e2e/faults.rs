@@ -24,13 +24,24 @@ struct Broken {
 }
 
 async fn broken(name: &str) -> Broken {
+    let request = Duration::from_secs(5);
+    broken_within(name, request, Duration::from_millis(500)).await
+}
+
+/// One whose bot gives up a request after `request`, and tries again after `pause`.
+async fn broken_within(name: &str, request: Duration, pause: Duration) -> Broken {
     let pair = pair().await.unwrap();
     let old = Proxy::before(&pair.old).await.unwrap();
     let new = Proxy::before(&pair.new).await.unwrap();
     let settings = json!({
         "bot": { "homeserver": old.url() },
         "homeservers": { pair.old.name().as_str(): old.url(), pair.new.name().as_str(): new.url() },
-        "timeouts": { "connect": "2s", "request": "5s", "long_request": "5s" },
+        "timeouts": {
+            "connect": "2s",
+            "request": format!("{request:?}"),
+            "long_request": format!("{request:?}"),
+            "retry_after": format!("{pause:?}"),
+        },
     });
     Broken { scene: Scene::with_settings(name, settings).await, old, new }
 }
@@ -82,7 +93,8 @@ async fn an_event_that_makes_no_sense_costs_what_it_would_have_told() {
 
 #[tokio::test]
 async fn what_fails_or_hangs_for_one_room_costs_that_room_with_its_reason_and_holds_up_no_other() {
-    let Broken { scene, new, old: _passes } = broken("one-room").await;
+    let (request, pause) = (Duration::from_secs(3), Duration::from_millis(100));
+    let Broken { scene, new, old: _passes } = broken_within("one-room", request, pause).await;
     let public = |name: &str| scene.room(RoomSpec::public(name));
     let (hanging, failing) = (public("Hanging").await, public("Failing").await);
     let (mad, fine) = (public("Mad").await, public("Fine").await);

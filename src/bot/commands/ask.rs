@@ -24,7 +24,10 @@ async fn run(context: Context<'_>, ask: Ask) -> Result<Answer, Refusal> {
     match ask {
         Ask::Show => show(context, None).await,
         Ask::Rooms(rooms) => match choices::resolve(context, &rooms)? {
-            Ok(rooms) => show(context, Some(&rooms)).await,
+            Ok(rooms) => {
+                let rooms: Vec<_> = rooms.into_iter().map(|room| room.id).collect();
+                show(context, Some(&rooms)).await
+            }
             Err(answer) => Ok(answer),
         },
         Ask::Text(words) => {

@@ -1,30 +1,71 @@
 //! What `skip`, `include` and `prefer` choose, and the plan that comes of it.
 
-use matrix_sdk::ruma::OwnedRoomOrAliasId;
-
 use super::Context;
 use crate::{
     bot::{
         answer::Answer,
-        grammar::RoomRef,
+        grammar::{Choices, RoomRef},
         records::Prompt,
         wording::{self, Message},
     },
-    migration::{HoldingKind, Migration, Plan, Refusal, Side},
+    migration::{Migration, Plan, Refusal, RoomAddress, Side},
 };
+
+/// What is to become of parts of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// They are taken out.
+    Skip,
+    /// They are put back in.
+    Include,
+}
+
+/// Takes parts of the plan out or puts them back in, and shows the plan as it then is.
+pub(super) async fn choose(
+    context: Context<'_>,
+    choice: Choice,
+    chosen: Choices,
+) -> Result<Answer, Refusal> {
+    let (migrations, said) = (&context.bot.migrations, context.said);
+    let taken_out = choice == Choice::Skip;
+    match chosen {
+        Choices::Holdings(kinds) => {
+            match choice {
+                Choice::Skip => migrations.skip_holdings(said, &kinds).await?,
+                Choice::Include => migrations.include_holdings(said, &kinds).await?,
+            };
+            show_with(context, |plan, migration, reader| {
+                wording::plan_holdings_changed(taken_out, &kinds, plan, migration, reader)
+            })
+        }
+        Choices::Rooms(rooms) => {
+            let rooms = match resolve(context, &rooms)? {
+                Ok(rooms) => rooms,
+                Err(answer) => return Ok(answer),
+            };
+            match choice {
+                Choice::Skip => migrations.skip(said, &rooms).await?,
+                Choice::Include => migrations.include(said, &rooms).await?,
+            };
+            show_with(context, |plan, migration, reader| {
+                wording::plan_changed(taken_out, &rooms, plan, migration, reader)
+            })
+        }
+    }
+}
 
 /// The rooms meant; or, when a number is in no list, the answer to that.
 pub(super) fn resolve(
     context: Context<'_>,
     named: &[RoomRef],
-) -> Result<Result<Vec<OwnedRoomOrAliasId>, Answer>, Refusal> {
+) -> Result<Result<Vec<RoomAddress>, Answer>, Refusal> {
     let listed = context.bot.records.person(&context.said.by)?.listed;
     let mut rooms = Vec::new();
     for room in named {
         match room {
-            RoomRef::Id(id) => rooms.push(id.clone()),
+            RoomRef::Address(address) => rooms.push(address.clone()),
             RoomRef::Numbers(first, last) => match range(&listed, *first, *last) {
-                Some(meant) => rooms.extend_from_slice(meant),
+                Some(meant) => rooms.extend(meant.iter().cloned().map(RoomAddress::from)),
                 None => return Ok(Err(wording::no_such_number(listed.len()).into())),
             },
         }
@@ -36,28 +77,6 @@ pub(super) fn resolve(
 fn range<T>(listed: &[T], first: u32, last: u32) -> Option<&[T]> {
     let first = usize::try_from(first).ok()?.checked_sub(1)?;
     listed.get(first..usize::try_from(last).ok()?)
-}
-
-/// The plan after a change, with what was changed.
-pub(super) fn show_change(
-    context: Context<'_>,
-    taken_out: bool,
-    changed: &[OwnedRoomOrAliasId],
-) -> Result<Answer, Refusal> {
-    show_with(context, |plan, migration, reader| {
-        wording::plan_changed(taken_out, changed, plan, migration, reader)
-    })
-}
-
-/// The plan after a change of what is copied besides rooms.
-pub(super) fn show_holdings_change(
-    context: Context<'_>,
-    taken_out: bool,
-    changed: &[HoldingKind],
-) -> Result<Answer, Refusal> {
-    show_with(context, |plan, migration, reader| {
-        wording::plan_holdings_changed(taken_out, changed, plan, migration, reader)
-    })
 }
 
 /// The plan as it is.

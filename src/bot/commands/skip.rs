@@ -1,32 +1,15 @@
 //! `skip`
 
-use super::{Command, Context, From, Run, choices};
-use crate::{
-    bot::{answer::Answer, grammar::Choices, wording::help_texts},
-    migration::Refusal,
+use super::{
+    Command, From, Run,
+    choices::{self, Choice},
 };
+use crate::bot::wording::help_texts;
 
 pub(super) const COMMAND: Command = Command {
     name: "skip",
     from: From::Old,
     help: help_texts::SKIP,
-    run: Run::Choices(|context, choices| Box::pin(run(context, choices))),
+    run: Run::Choices(|context, chosen| Box::pin(choices::choose(context, Choice::Skip, chosen))),
     tell_again: Some(|context| Box::pin(async move { choices::show_plan(context) })),
 };
-
-async fn run(context: Context<'_>, chosen: Choices) -> Result<Answer, Refusal> {
-    let migrations = &context.bot.migrations;
-    let rooms = match chosen {
-        Choices::Holdings(kinds) => {
-            migrations.skip_holdings(context.said, &kinds).await?;
-            return choices::show_holdings_change(context, true, &kinds);
-        }
-        Choices::Rooms(rooms) => rooms,
-    };
-    let rooms = match choices::resolve(context, &rooms)? {
-        Ok(rooms) => rooms,
-        Err(answer) => return Ok(answer),
-    };
-    migrations.skip(context.said, &rooms).await?;
-    choices::show_change(context, true, &rooms)
-}

@@ -1,6 +1,6 @@
 //! What follows a command word.
 
-use matrix_sdk::ruma::{OwnedRoomOrAliasId, OwnedUserId};
+use matrix_sdk::ruma::OwnedUserId;
 
 use super::{
     ROUTES,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     access::Login,
-    migration::{HoldingKind, RouteKind, Side, Which},
+    migration::{HoldingKind, RoomAddress, RouteKind, Side, Which},
     secret::Secret,
 };
 
@@ -89,7 +89,7 @@ pub(crate) enum Choices {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RoomRef {
     /// By ID or alias.
-    Id(OwnedRoomOrAliasId),
+    Address(RoomAddress),
     /// By their numbers in the last list shown: from the first to the second, both included.
     Numbers(u32, u32),
 }
@@ -244,7 +244,7 @@ fn room(word: &str) -> Option<RoomRef> {
     };
     match range {
         Some((first, last)) => Some(RoomRef::Numbers(first.min(last), first.max(last))),
-        None => identifiers::room(word).map(RoomRef::Id),
+        None => identifiers::room(word).map(RoomRef::Address),
     }
 }
 

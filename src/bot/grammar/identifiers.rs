@@ -1,14 +1,16 @@
 //! Users and rooms in every way a person may write them down.
 
 use matrix_sdk::ruma::{
-    MatrixToUri, MatrixUri, OwnedRoomOrAliasId, OwnedUserId, RoomOrAliasId, UserId,
+    MatrixToUri, MatrixUri, OwnedServerName, OwnedUserId, RoomOrAliasId, UserId,
     matrix_uri::MatrixId,
 };
+
+use crate::migration::RoomAddress;
 
 /// A user as ID, matrix.to link or `matrix:` URI.
 pub(super) fn user(word: &str) -> Option<OwnedUserId> {
     let word = trimmed(word);
-    if let Some(id) = linked(word) {
+    if let Some((id, _)) = linked(word) {
         return match id {
             MatrixId::User(user) => Some(user),
             _ => None,
@@ -23,22 +25,26 @@ pub(super) fn user(word: &str) -> Option<OwnedUserId> {
 }
 
 /// A room as ID, alias, matrix.to link or `matrix:` URI. A link to a message means its room.
-pub(super) fn room(word: &str) -> Option<OwnedRoomOrAliasId> {
+pub(super) fn room(word: &str) -> Option<RoomAddress> {
     let word = trimmed(word);
-    if let Some(id) = linked(word) {
-        return match id {
-            MatrixId::Room(room) => Some(room.into()),
-            MatrixId::RoomAlias(alias) => Some(alias.into()),
-            MatrixId::Event(room, _) => Some(room),
-            _ => None,
+    if let Some((id, via)) = linked(word) {
+        let id = match id {
+            MatrixId::Room(room) => room.into(),
+            MatrixId::RoomAlias(alias) => alias.into(),
+            MatrixId::Event(room, _) => room,
+            _ => return None,
         };
+        return Some(RoomAddress { id, via });
     }
-    word.starts_with(['!', '#']).then(|| RoomOrAliasId::parse(word).ok()).flatten()
+    let id = word.starts_with(['!', '#']).then(|| RoomOrAliasId::parse(word).ok()).flatten();
+    id.map(RoomAddress::from)
 }
 
-fn linked(word: &str) -> Option<MatrixId> {
-    let of_link = MatrixToUri::parse(word).ok().map(|uri| uri.id().clone());
-    of_link.or_else(|| MatrixUri::parse(word).ok().map(|uri| uri.id().clone()))
+/// What a link leads to, and through which servers.
+fn linked(word: &str) -> Option<(MatrixId, Vec<OwnedServerName>)> {
+    let of_link = MatrixToUri::parse(word).ok().map(|uri| (uri.id().clone(), uri.via().to_vec()));
+    let of_uri = || MatrixUri::parse(word).ok().map(|uri| (uri.id().clone(), uri.via().to_vec()));
+    of_link.or_else(of_uri)
 }
 
 /// Without what people put around an address: `<…>`, quotes, a comma or full stop after it.

@@ -152,7 +152,7 @@ fn a_reply_fallback_in_the_formatted_body_is_left_out() {
     let html = r#"<mx-reply><blockquote><a href="https://matrix.to/#/!r:s/$e">In reply to</a></blockquote></mx-reply>!migrate skip <a href="https://matrix.to/#/#a:b.c?via=x&amp;via=y">A &amp; B</a>"#;
     assert_eq!(
         read("> <@tern:s> which?\n\n!migrate skip A & B", Some(html)),
-        r##"skip Rooms([Id("#a:b.c")])"##
+        r##"skip Rooms([Address(RoomAddress { id: "#a:b.c", via: ["x", "y"] })])"##
     );
 }
 

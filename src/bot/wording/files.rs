@@ -2,10 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{message::line, notes::omission_words, refusals::failure_words, value::about_text};
+use super::{
+    labels::server,
+    message::{Line, line},
+    notes::omission_words,
+    refusals::failure_words,
+    value::about_text,
+};
 use crate::{
     homeserver::Failure,
-    migration::{Outcome, OutcomeKind, Reason, Report, StepResult},
+    migration::{Migration, Outcome, OutcomeKind, Reason, Report, Side, StepResult},
 };
 
 /// The heads of the columns.
@@ -75,6 +81,28 @@ pub(crate) fn reason_words(reason: &Reason) -> String {
 /// How long invitations waited for the new account's homeserver, if they did.
 pub(crate) fn held_for(report: &Report) -> Option<String> {
     (!report.held.is_zero()).then(|| about_text(report.held.unsigned_abs()))
+}
+
+/// What the person can do about that.
+pub(super) fn reason_advice(reason: &Reason, migration: &Migration) -> Line {
+    match reason {
+        Reason::Banned => line!("Ask a moderator there to lift the ban"),
+        Reason::NotFederated => line!(
+            "Only accounts on {server} can be in it, so keep the old account for it",
+            server = server(migration, Side::Old)
+        ),
+        Reason::ServerDenied => {
+            line!("Ask a moderator there to allow {server}", server = server(migration, Side::New))
+        }
+        Reason::VersionUnsupported(_) => line!(
+            "It can be joined once the admin of {server} has updated that",
+            server = server(migration, Side::New)
+        ),
+        Reason::Unreadable { server } => line!(
+            "Try again later; if it stays like this, tell the admin of {server}",
+            server = server.to_string()
+        ),
+    }
 }
 
 /// What came of one step.

@@ -1,6 +1,6 @@
 //! What accounts and rooms are called.
 
-use matrix_sdk::ruma::{OwnedServerName, RoomId};
+use matrix_sdk::ruma::{OwnedServerName, OwnedUserId, RoomId};
 
 use super::{
     message::{Line, line},
@@ -27,11 +27,23 @@ pub(super) fn room(label: &RoomLabel) -> Value {
     match (&label.name, &label.alias, label.direct_with.as_slice()) {
         (Some(given), ..) if !clean_name(given).is_empty() => name(given),
         (_, Some(alias), _) => Value::from(alias),
-        (_, _, [other]) => Value::from(line!("chat with {other}", other = other)),
-        (_, _, [other, rest @ ..]) => {
-            Value::from(line!("chat with {other} and {n} more", other = other, n = rest.len()))
-        }
+        (_, _, [other]) => Value::from(line!("chat with {other}", other = person(label, other))),
+        (_, _, [other, rest @ ..]) => Value::from(line!(
+            "chat with {other} and {n} more",
+            other = person(label, other),
+            n = rest.len()
+        )),
         _ => Value::from(&label.id),
+    }
+}
+
+/// Somebody in a room: by user ID, since anybody may take any name, and by name where it is known.
+fn person(label: &RoomLabel, user: &OwnedUserId) -> Value {
+    match label.names.get(user) {
+        Some(given) if !clean_name(given).is_empty() => {
+            Value::from(line!("{name} ({user})", name = name(given), user = user))
+        }
+        _ => Value::from(user),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use matrix_sdk::ruma::OwnedRoomOrAliasId;
 
 use super::{
+    files::{reason_advice, reason_words},
     holdings,
     labels::server,
     message::{Line, Message, line},
@@ -12,8 +13,8 @@ use super::{
     value::{about, count, rooms},
 };
 use crate::migration::{
-    Access, HoldingKind, Migration, Phase, Plan, PlannedRoom, Reason, Route, RouteKind, Side,
-    Treatment,
+    Access, HoldingKind, Migration, Phase, Plan, PlannedRoom, Reason, RoomAddress, Route,
+    RouteKind, Side, Treatment,
 };
 
 /// Shorter times are not worth telling beforehand.
@@ -76,14 +77,14 @@ pub(crate) fn plan_preferring(
 /// After `skip` or `include`: what they did, and the plan.
 pub(crate) fn plan_changed(
     taken_out: bool,
-    changed: &[OwnedRoomOrAliasId],
+    changed: &[RoomAddress],
     new_plan: &Plan,
     migration: &Migration,
     reader: Side,
 ) -> Message {
     let is_changed = |planned: &&PlannedRoom| {
         let alias = planned.room.alias.clone().map(OwnedRoomOrAliasId::from);
-        changed.contains(&planned.room.id) || alias.is_some_and(|alias| changed.contains(&alias))
+        changed.iter().any(|it| it.id == planned.room.id || Some(&it.id) == alias.as_ref())
     };
     let changed: Vec<_> = new_plan
         .rooms
@@ -167,12 +168,16 @@ fn routes(plan: &Plan, migration: &Migration) -> Vec<Line> {
         *skipped -= plan.rooms.iter().filter(|room| is_chat_with_bot(room)).count();
     }
     counts.retain(|_, number| *number > 0);
-    counts.iter().map(|(kind, number)| route_line(*kind, *number, plan, by_hand)).collect()
+    let lines = counts
+        .iter()
+        .filter_map(|(kind, number)| route_line(*kind, *number, plan, by_hand))
+        .collect::<Vec<_>>();
+    lines.into_iter().chain(unreachable_lines(plan, migration)).collect()
 }
 
-fn route_line(kind: RouteKind, number: usize, plan: &Plan, by_hand: bool) -> Line {
+fn route_line(kind: RouteKind, number: usize, plan: &Plan, by_hand: bool) -> Option<Line> {
     let n = rooms(number);
-    match kind {
+    Some(match kind {
         RouteKind::AlreadyThere => line!("{n}: the new account is **already there**.", n = n),
         RouteKind::Join if by_hand => {
             line!("{n}: the new account can **join** by itself; you follow a link by hand.", n = n)
@@ -191,30 +196,32 @@ fn route_line(kind: RouteKind, number: usize, plan: &Plan, by_hand: bool) -> Lin
             n = n,
             named = named(&plan.with_route(kind).collect::<Vec<_>>())
         ),
-        RouteKind::Unreachable => unreachable_line(plan, number),
+        // A line for each reason, after these.
+        RouteKind::Unreachable => return None,
         RouteKind::Skipped => omissions(plan, number),
-    }
+    })
 }
 
-fn unreachable_line(plan: &Plan, number: usize) -> Line {
-    let mut reasons: Vec<(&Reason, usize)> = Vec::new();
+/// The rooms that the new account cannot get into, by reason, with what the person can do.
+fn unreachable_lines(plan: &Plan, migration: &Migration) -> Vec<Line> {
+    let mut by_reason: Vec<(&Reason, Vec<&PlannedRoom>)> = Vec::new();
     for planned in &plan.rooms {
         let Route::Unreachable(reason) = &planned.route else { continue };
-        match reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, count)) => *count += 1,
-            None => reasons.push((reason, 1)),
+        match by_reason.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, rooms)) => rooms.push(planned),
+            None => by_reason.push((reason, vec![planned])),
         }
     }
-    let reasons = reasons.into_iter().map(|(reason, number)| {
-        line!("{why} ({number})", why = super::reason_words(reason), number = number)
-    });
-    let reasons =
-        reasons.reduce(|before, why| line!("{before}, {why}", before = before, why = why));
-    line!(
-        "{n}: the new account **cannot get in**, since {reasons}.",
-        n = rooms(number),
-        reasons = reasons.unwrap_or_default()
-    )
+    let line = |(reason, unreachable): (&Reason, Vec<&PlannedRoom>)| {
+        line!(
+            "{n}: the new account **cannot get in**, since {why}: {named}. {advice}.",
+            n = rooms(unreachable.len()),
+            why = reason_words(reason),
+            named = named(&unreachable),
+            advice = reason_advice(reason, migration)
+        )
+    };
+    by_reason.into_iter().map(line).collect()
 }
 
 /// What comes along with the rooms.
@@ -244,8 +251,9 @@ fn extras(plan: &Plan) -> Vec<Line> {
     }
     if !creators.is_empty() {
         lines.push(line!(
-            "{n} created by the old account: what only a **creator** may do cannot be handed on, so \
-             keep the old account for {named}.",
+            "{n} **created** by the old account: {named}. The new account gets the highest power \
+             level there is to give. Only the old one can take power from people who have as much, \
+             so keep it if you may need that.",
             n = rooms(creators.len()),
             named = named(&creators)
         ));

@@ -1,7 +1,7 @@
 //! The report, in short.
 
 use super::{
-    files::held_for,
+    files::{held_for, reason_advice, reason_words},
     holdings,
     labels::room,
     message::{Line, Message, line},
@@ -60,6 +60,16 @@ pub(crate) fn report(
         }
         _ => None,
     });
+    let message =
+        listed(message, "The new account **cannot get into** these rooms:", report, |row| {
+            let Outcome::Unreachable(reason) = &row.outcome else { return None };
+            Some(line!(
+                "{room}: {why}. {advice}.",
+                room = room(&row.room),
+                why = reason_words(reason),
+                advice = reason_advice(reason, migration)
+            ))
+        });
     let message = listed(
         message,
         "In these rooms **not everything** could be taken along:",
@@ -82,8 +92,8 @@ pub(crate) fn report(
     });
     let message = listed(
         message,
-        "The old account **created** these rooms. What only a creator may do cannot be handed on, \
-         so keep the old account for them:",
+        "The old account **created** these rooms. Only it can take power from people who have as \
+         much there as the new account, so keep it if you may need that:",
         report,
         |row| {
             (row.creator_stays && is_there(&row.outcome))

@@ -37,6 +37,10 @@ pub(crate) fn rooms_list(plan: &Plan, route: Option<RouteKind>, reader: Side) ->
             route = route_name(route)
         ),
     };
+    let next = match plan.rooms.iter().any(|planned| planned.room.encrypted) {
+        true => line!("🔒: what is said there is encrypted.").followed_by(&next),
+        false => next,
+    };
     if lines.is_empty() && route.is_some() {
         return vec![Message::new(head).and("`rooms` lists all rooms.")];
     }
@@ -52,17 +56,13 @@ fn room_line(planned: &PlannedRoom, number: usize) -> Line {
         ""
     };
     let line = line!(
-        "**{number}.** {room}{kind}: {route}",
+        "**{number}.** {room}{lock}{kind}: {route}",
         number = number,
         room = room(&planned.room),
+        lock = if planned.room.encrypted { " 🔒" } else { "" },
         kind = kind,
         route = route_words(planned)
     );
-    let line = if planned.after.creator_stays {
-        line.followed_by(&"(created by the old account)".into())
-    } else {
-        line
-    };
     planned
         .notes
         .iter()

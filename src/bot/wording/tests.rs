@@ -20,7 +20,8 @@ use crate::{
     homeserver::{Action, DiscoverError, Failure, Fault, WaitReason},
     migration::{
         Access, By, Ending, Entry, Event, HoldingKind, Note, Omission, Outcome, Pending, Phase,
-        Plan, Reading, Reason, Refusal, Report, Route, RouteKind, Side, StepResult, Wait,
+        Plan, Reading, Reason, Refusal, Report, RoomAddress, Route, RouteKind, Side, StepResult,
+        Wait,
     },
     moderation::{Obstacle, Proposal, Proposed, Reply, RequestState, Way, Words},
 };
@@ -358,7 +359,8 @@ fn plans() {
         rooms: vec![planned("!closed:old.example", "Committee", Route::NeedsModerator)],
         ..Plan::default()
     };
-    let rooms = ["!skip:old.example", "!closed:old.example"].map(|id| id.try_into().unwrap());
+    let rooms = ["!skip:old.example", "!closed:old.example"]
+        .map(|id| RoomAddress { id: id.try_into().unwrap(), via: Vec::new() });
     let no_rooms = Plan { rooms: Vec::new(), ..sample_plan() };
     let mut skipping = migration.clone();
     skipping.options.skipped_holdings = [HoldingKind::Emotes, HoldingKind::Tags].into();

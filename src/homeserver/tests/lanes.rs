@@ -300,7 +300,7 @@ async fn no_more_than_eight_are_on_their_way_at_a_time() {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let clock = clock();
-    let pacing = Arc::new(Pacing::new(clock, StdRng::seed_from_u64(1)));
+    let pacing = Arc::new(Pacing::new(clock, StdRng::seed_from_u64(1), Duration::from_secs(2)));
     let requests: Vec<_> = (0..40)
         .map(|_| {
             let (pacing, now, most) = (pacing.clone(), now.clone(), most.clone());

@@ -4,7 +4,8 @@ use ruma::{OwnedRoomAliasId, OwnedRoomOrAliasId};
 
 use super::{only, wrong_phase};
 use crate::migration::{
-    HoldingKind, Migration, Migrations, Options, Phase, Plan, Refusal, Said, Side, journal::Change,
+    HoldingKind, Migrations, Options, Phase, Plan, Refusal, RoomAddress, Said, Side,
+    journal::Change,
 };
 
 impl Migrations {
@@ -14,14 +15,15 @@ impl Migrations {
     ///
     /// [`Refusal::NoMigration`], [`Refusal::WrongSide`], [`Refusal::WrongPhase`],
     /// [`Refusal::NoPlan`], [`Refusal::NoSuchRoom`].
-    pub async fn skip(&self, said: &Said, rooms: &[OwnedRoomOrAliasId]) -> Result<Plan, Refusal> {
-        self.choose(said, rooms, |migration, room, is_planned| {
+    pub async fn skip(&self, said: &Said, rooms: &[RoomAddress]) -> Result<Plan, Refusal> {
+        self.choose(said, rooms, |options, room, is_planned| {
             if !is_planned {
-                return Err(Refusal::NoSuchRoom(room));
+                return Err(Refusal::NoSuchRoom(room.id));
             }
-            migration.options.included.remove(&room);
-            if !migration.options.named.remove(&room) {
-                migration.options.skipped.insert(room);
+            options.included.remove(&room.id);
+            options.named_via.remove(&room.id);
+            if !options.named.remove(&room.id) {
+                options.skipped.insert(room.id);
             }
             Ok(())
         })
@@ -34,17 +36,16 @@ impl Migrations {
     /// # Errors
     ///
     /// As [`skip`](Self::skip).
-    pub async fn include(
-        &self,
-        said: &Said,
-        rooms: &[OwnedRoomOrAliasId],
-    ) -> Result<Plan, Refusal> {
-        self.choose(said, rooms, |migration, room, is_planned| {
-            migration.options.skipped.remove(&room);
+    pub async fn include(&self, said: &Said, rooms: &[RoomAddress]) -> Result<Plan, Refusal> {
+        self.choose(said, rooms, |options, room, is_planned| {
+            options.skipped.remove(&room.id);
             if is_planned {
-                migration.options.included.insert(room);
+                options.included.insert(room.id);
             } else {
-                migration.options.named.insert(room);
+                if !room.via.is_empty() {
+                    options.named_via.insert(room.id.clone(), room.via);
+                }
+                options.named.insert(room.id);
             }
             Ok(())
         })
@@ -109,8 +110,8 @@ impl Migrations {
     async fn choose(
         &self,
         said: &Said,
-        rooms: &[OwnedRoomOrAliasId],
-        choose: impl Fn(&mut Migration, OwnedRoomOrAliasId, bool) -> Result<(), Refusal>,
+        rooms: &[RoomAddress],
+        choose: impl Fn(&mut Options, RoomAddress, bool) -> Result<(), Refusal>,
     ) -> Result<Plan, Refusal> {
         let inner = self.inner();
         let (job, turn, mut migration, side) = inner.active(&said.by).await?;
@@ -121,9 +122,9 @@ impl Migrations {
         let plan = inner.journal.plan(migration.id)?.ok_or(Refusal::NoPlan)?;
         for room in rooms {
             let current = plan.clone().with(&migration.options);
-            let room = find(&current, room);
-            let is_planned = current.rooms.iter().any(|planned| planned.room.id == room);
-            choose(&mut migration, room, is_planned)?;
+            let room = RoomAddress { id: find(&current, &room.id), ..room.clone() };
+            let is_planned = current.rooms.iter().any(|planned| planned.room.id == room.id);
+            choose(&mut migration.options, room, is_planned)?;
         }
         let plan = plan.with(&migration.options);
         inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;

@@ -105,7 +105,8 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
     rooms.extend(old.unreadable.iter().map(|room_id| {
         let server = accounts.old.server_name().to_owned();
         let route = Route::Unreachable(Reason::Unreadable { server });
-        PlannedRoom { route, via: Vec::new(), ..PlannedRoom::named((&**room_id).into()) }
+        let named = PlannedRoom::named((&**room_id).into(), Vec::new());
+        PlannedRoom { route, via: Vec::new(), ..named }
     }));
     Plan { rooms, direct, pending: pending(old), ..Plan::default() }
 }
@@ -273,6 +274,7 @@ fn plan_successor(
             name: successor.name.clone(),
             alias: successor.alias.clone(),
             direct_with: Vec::new(),
+            names: BTreeMap::new(),
             space: successor.space,
             encrypted: successor.encrypted,
         },
@@ -344,16 +346,22 @@ fn is_chat_with(bot: &UserId, survey: &Survey, room_id: &RoomId, room: &Surveyed
 }
 
 fn label(room_id: &RoomId, room: &SurveyedRoom, direct_with: Vec<OwnedUserId>) -> RoomLabel {
+    let direct_with = if direct_with.is_empty() && room.name.is_none() && room.alias.is_none() {
+        // A nameless room is known by who is in it.
+        room.heroes.clone()
+    } else {
+        direct_with
+    };
+    let names = direct_with.iter().filter_map(|person| {
+        let name = room.names.get(person).filter(|name| *name != person.localpart())?;
+        Some((person.clone(), name.clone()))
+    });
     RoomLabel {
         id: room_id.to_owned().into(),
         name: room.name.clone(),
         alias: room.alias.clone(),
-        direct_with: if direct_with.is_empty() && room.name.is_none() && room.alias.is_none() {
-            // A nameless room is known by who is in it.
-            room.heroes.clone()
-        } else {
-            direct_with
-        },
+        names: names.collect(),
+        direct_with,
         space: room.space,
         encrypted: room.encrypted,
     }

@@ -90,7 +90,8 @@ impl Plan {
         self.choose_holdings(options);
         for id in &options.named {
             if self.rooms.iter().all(|room| room.room.id != *id) {
-                self.rooms.push(PlannedRoom::named(id));
+                let via = options.named_via.get(id).cloned().unwrap_or_default();
+                self.rooms.push(PlannedRoom::named(id, via));
             }
         }
         self
@@ -185,14 +186,17 @@ pub struct PlannedRoom {
 }
 
 impl PlannedRoom {
-    /// A room of which nothing is known but its name, as when only `include` named it.
-    fn named(id: &RoomOrAliasId) -> Self {
+    /// A room of which nothing is known but its name, as when only `include` named it, perhaps with
+    /// servers to join it through.
+    fn named(id: &RoomOrAliasId, mut via: Vec<OwnedServerName>) -> Self {
+        via.extend(id.server_name().map(ToOwned::to_owned).filter(|own| !via.contains(own)));
         Self {
             room: RoomLabel {
                 id: id.to_owned(),
                 name: None,
                 alias: OwnedRoomAliasId::try_from(id.to_owned()).ok(),
                 direct_with: Vec::new(),
+                names: BTreeMap::new(),
                 space: false,
                 encrypted: false,
             },
@@ -200,7 +204,7 @@ impl PlannedRoom {
             omission: None,
             after: AfterJoin::default(),
             notes: Vec::new(),
-            via: id.server_name().map(ToOwned::to_owned).into_iter().collect(),
+            via,
             near: false,
             hides_servers: false,
         }
@@ -219,6 +223,9 @@ pub struct RoomLabel {
     /// In a direct chat, who is on the other side; in any other room without a name, some of who
     /// is in it.
     pub direct_with: Vec<OwnedUserId>,
+    /// What those are called in the room, where that says more than the user ID.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<OwnedUserId, String>,
     /// Whether it is a space.
     pub space: bool,
     /// Whether messages in it are encrypted.

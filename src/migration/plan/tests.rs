@@ -260,16 +260,27 @@ fn choices_take_rooms_out_and_add_rooms_that_no_survey_showed() {
     let options = Options {
         skipped: [ruma::room_id!("!skipped:c.example").to_owned().into()].into(),
         included: Default::default(),
-        named: [ruma::room_alias_id!("#extra:d.example").to_owned().into()].into(),
+        named: [
+            ruma::room_alias_id!("#extra:d.example").to_owned().into(),
+            ruma::room_id!("!extra:e.example").to_owned().into(),
+        ]
+        .into(),
+        named_via: [(
+            ruma::room_id!("!extra:e.example").to_owned().into(),
+            vec![ruma::owned_server_name!("f.example")],
+        )]
+        .into(),
         ..Options::default()
     };
     let plan = plan.with(&options);
     insta::assert_snapshot!(lines(&plan), @"
     !kept:c.example Join(Public)
     !skipped:c.example Skipped(Asked)
+    !extra:e.example Join(Public)
     #extra:d.example Join(Public)
     ");
-    assert!(plan.rooms[2].via.iter().any(|server| server == "d.example"));
+    assert_eq!(plan.rooms[2].via, ["f.example", "e.example"], "as the link told");
+    assert_eq!(plan.rooms[3].via, ["d.example"]);
 }
 
 #[test]

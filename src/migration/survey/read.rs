@@ -196,6 +196,21 @@ impl Events {
             .collect()
     }
 
+    fn names(&self) -> BTreeMap<OwnedUserId, String> {
+        #[derive(Deserialize)]
+        struct MemberContent {
+            displayname: String,
+        }
+        let named = self.state.values().filter(|event| event.r#type == "m.room.member").filter_map(
+            |event| {
+                let user_id = UserId::parse(event.state_key.as_deref()?).ok()?;
+                let content: MemberContent = serde_json::from_str(event.content.get()).ok()?;
+                Some((user_id, content.displayname))
+            },
+        );
+        named.filter(|(_, name)| !name.trim().is_empty()).collect()
+    }
+
     /// `membership` is where the homeserver has the room, and not what its events tell: state before
     /// a timeline event from elsewhere may be from before the account joined.
     fn into_room(self, user_id: &UserId, membership: MembershipState) -> SurveyedRoom {
@@ -241,6 +256,7 @@ impl Events {
                 .map_or(JoinRule::Invite, |content| content.join_rule),
             server_acl: self.content(StateEventType::RoomServerAcl),
             members: self.members(),
+            names: self.names(),
             heroes: Vec::new(),
             member_count: None,
             tags: BTreeMap::new(),

@@ -66,6 +66,7 @@ pub(super) fn label(id: &str, name: &str) -> RoomLabel {
         name: (!name.is_empty()).then(|| name.to_owned()),
         alias: None,
         direct_with: Vec::new(),
+        names: BTreeMap::new(),
         space: false,
         encrypted: false,
     }
@@ -100,6 +101,8 @@ pub(super) fn sample_plan() -> Plan {
     rooms[0].after.power_level = Some(100);
     rooms[0].after.creator_stays = true;
     rooms[1].room.direct_with = vec![user_id!("@bob:old.example").to_owned()];
+    rooms[1].room.names = [(user_id!("@bob:old.example").to_owned(), "Bob <3".to_owned())].into();
+    rooms[1].room.encrypted = true;
     rooms[2].after.tags = [("m.favourite".to_owned(), None)].into();
     let bob = user_id!("@bob:old.example").to_owned();
     let direct = BTreeMap::from([(bob, vec![room_id!("!bob:old.example").to_owned()])]);
