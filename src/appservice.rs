@@ -10,7 +10,6 @@ use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc};
 
 use regex::Regex;
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId, api::appservice::Registration};
-use serde::Deserialize;
 use url::Url;
 
 use crate::secret::{ExposeSecret as _, Secret};
@@ -74,14 +73,6 @@ pub struct Appservice {
     /// As they are written.
     namespace: Vec<String>,
     rate_limited: bool,
-    manages_devices: bool,
-}
-
-/// What is read of a registration besides what is specified.
-#[derive(Deserialize)]
-struct Extensions {
-    #[serde(rename = "io.element.msc4190", default)]
-    manages_devices: bool,
 }
 
 impl Appservice {
@@ -106,8 +97,6 @@ impl Appservice {
                 None => RegistrationError::Invalid(error.location().map(at).unwrap_or_default()),
             }
         })?;
-        let extensions: Extensions = serde_yaml::from_str(text)
-            .map_err(|_| RegistrationError::Invalid(": io.element.msc4190".to_owned()))?;
         let token = |name, token: String| match token.as_str() {
             "" => Err(RegistrationError::NoToken(name)),
             _ => Ok(Secret::from(token)),
@@ -138,7 +127,6 @@ impl Appservice {
             users,
             namespace: registration.namespaces.users.into_iter().map(|users| users.regex).collect(),
             rate_limited: registration.rate_limited.unwrap_or(true),
-            manages_devices: extensions.manages_devices,
         })
     }
 
@@ -193,14 +181,6 @@ impl Appservice {
     /// Whether the homeserver limits the application service as it limits everybody.
     pub fn is_rate_limited(&self) -> bool {
         self.rate_limited
-    }
-
-    /// Whether the homeserver takes the application service to make devices by itself, and so does
-    /// not let it log in ([MSC4190]).
-    ///
-    /// [MSC4190]: https://github.com/matrix-org/matrix-spec-proposals/pull/4190
-    pub fn manages_devices(&self) -> bool {
-        self.manages_devices
     }
 
     /// Whether the homeserver lets the application service act as `user`.

@@ -1,5 +1,7 @@
 //! The bot's own account: one device, which stays the same over restarts and logins.
 
+mod way;
+
 use std::{path::Path, time::Duration};
 
 use matrix_sdk::{
@@ -9,10 +11,7 @@ use matrix_sdk::{
     encryption::{BackupDownloadStrategy, EncryptionSettings},
     ruma::{
         OwnedDeviceId, OwnedUserId,
-        api::{
-            client::{keys::upload_keys, uiaa},
-            error::ErrorCode,
-        },
+        api::client::{keys::upload_keys, uiaa},
         assign,
         serde::Raw,
     },
@@ -22,6 +21,8 @@ use rand::{Rng, distr::Alphanumeric};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use self::way::try_service;
+use self::way::{DEVICE_NAME, Way, way_of};
 use super::{
     error::BotError,
     retry::{Fate, fate},
@@ -29,13 +30,11 @@ use super::{
 use crate::{
     clock::{SharedClock, Timestamp},
     config::{self, Config},
-    homeserver::{Failure, OwnUser, Transport},
+    homeserver::{Forwarder, OwnUser, Transport},
     secret::{ExposeSecret as _, Secret},
     store::{Batch, Store, StoreError, Table},
 };
 
-/// What people see in the bot's list of devices.
-const DEVICE_NAME: &str = "Tern";
 /// Under which the access token lies in the store.
 const TOKEN: &str = "chat/token";
 /// Retries are made by the bot itself, which knows what may wait.
@@ -49,16 +48,24 @@ struct AccountRecord {
     base_url: Url,
     /// Whatever was said before is not for this bot.
     first_started: Timestamp,
+    /// Whether an application service made the device, which so has no token of its own.
+    #[serde(default)]
+    made_by_service: bool,
 }
 
 /// The bot, logged in.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) client: Client,
-    /// The bot with more rights than its session has, if it is an application service's own user.
+    /// What carries the client's requests, if they do not go to the homeserver themselves.
+    pub(super) forwarder: Option<Forwarder>,
+    /// The bot with more rights than its session has, if an application service covers it.
     pub(super) own_user: Option<OwnUser>,
     pub(super) first_started: Timestamp,
 }
+
+/// A client with a session, and what carries its requests.
+type Session = (Client, Option<Forwarder>);
 
 /// What is needed to log in.
 pub(super) struct Entrance<'a> {
@@ -72,23 +79,24 @@ impl Entrance<'_> {
     /// Takes up the session that is kept, or logs in: both as the same device.
     pub(super) async fn enter(&self, rng: &mut impl Rng) -> Result<Account, BotError> {
         let record = self.record(rng).await?;
-        let client = self.client(&record).await?;
-        let session = self.store.secret(TOKEN)?.map(|token| session(&record, &token));
-        let restored = match session {
-            Some(session) => self.restore(&client, session).await?,
-            None => false,
+        let kept = match self.kept(&record)? {
+            Some(way) => self.restore(&record, &way, rng).await?,
+            None => None,
         };
         // A client can hold one session in its life, so that a new one needs a new client.
-        let client = if restored { client } else { self.log_in(&record).await? };
+        let (client, forwarder) = match kept {
+            Some(session) => session,
+            None => self.log_in(record.clone(), rng).await?,
+        };
         self.sign_itself(&client).await;
         self.name_itself(&client).await;
         let own_user = self.own_user();
-        Ok(Account { client, own_user, first_started: record.first_started })
+        Ok(Account { client, forwarder, own_user, first_started: record.first_started })
     }
 
     /// What is kept about the account; made up on first start, before anything is sent.
     async fn record(&self, rng: &mut impl Rng) -> Result<AccountRecord, BotError> {
-        let table: Table<AccountRecord> = self.store.table("chat_account");
+        let table = self.table();
         let user_id = &self.config.bot.user_id;
         let kept = table.get("account")?;
         if let Some(kept) = kept.as_ref().filter(|kept| kept.user_id != *user_id) {
@@ -110,6 +118,7 @@ impl Entrance<'_> {
                 device_id: device_id(rng),
                 base_url: server.base_url().clone(),
                 first_started: self.clock.now(),
+                made_by_service: false,
             },
             (None, Err(source)) => {
                 return Err(BotError::Discovery { user_id: user_id.clone(), source });
@@ -121,7 +130,63 @@ impl Entrance<'_> {
         Ok(record)
     }
 
-    async fn client(&self, record: &AccountRecord) -> Result<Client, BotError> {
+    fn table(&self) -> Table<AccountRecord> {
+        self.store.table("chat_account")
+    }
+
+    /// The way in that was found before, if there was one and the configuration still has it.
+    fn kept(&self, record: &AccountRecord) -> Result<Option<Way>, StoreError> {
+        if record.made_by_service {
+            return Ok(self.own_user().map(Box::new).map(Way::Service));
+        }
+        Ok(self.store.secret(TOKEN)?.map(Way::Token))
+    }
+
+    /// Keeps the way in that was found.
+    async fn keep(&self, record: &AccountRecord, way: &Way) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        let made_by_service = match way {
+            Way::Token(token) => {
+                batch.put_secret(TOKEN, token);
+                false
+            }
+            Way::Service(_) => {
+                batch.remove_secret(TOKEN);
+                true
+            }
+        };
+        let record = AccountRecord { made_by_service, ..record.clone() };
+        batch.put(&self.table(), "account", &record)?;
+        self.store.commit(batch).await
+    }
+
+    /// A client with the session that this way gives.
+    async fn session(
+        &self,
+        record: &AccountRecord,
+        way: &Way,
+        rng: &mut impl Rng,
+    ) -> Result<Session, BotError> {
+        let (client, forwarder, token) = match way {
+            Way::Token(token) => (self.client(&record.base_url).await?, None, token.clone()),
+            Way::Service(own_user) => {
+                let forwarder = own_user.forward(&record.device_id, rng).await;
+                let forwarder = forwarder.map_err(BotError::Loopback)?;
+                let client = self.client(forwarder.base_url()).await?;
+                let token = forwarder.secret().clone();
+                (client, Some(forwarder), token)
+            }
+        };
+        let user_id = record.user_id.clone();
+        client
+            .matrix_auth()
+            .restore_session(session(record, &token), RoomLoadSettings::default())
+            .await
+            .map_err(|source| BotError::Session { user_id, source: Box::new(source) })?;
+        Ok((client, forwarder))
+    }
+
+    async fn client(&self, base_url: &Url) -> Result<Client, BotError> {
         let path = self.config.storage.path.join("matrix");
         let store = SqliteStoreConfig::new(&path).key(Some(self.store.matrix_key()));
         let encryption = EncryptionSettings {
@@ -132,7 +197,7 @@ impl Entrance<'_> {
         // As matrix-sdk has it by default, unverified devices are read and written to: those of
         // people seldom are anything else.
         Client::builder()
-            .homeserver_url(&record.base_url)
+            .homeserver_url(base_url)
             .respect_login_well_known(false)
             .sqlite_store_with_config_and_cache_path(store, None::<&Path>)
             .with_encryption_settings(encryption)
@@ -143,86 +208,61 @@ impl Entrance<'_> {
             .map_err(|source| BotError::EncryptionStore { path, source: Box::new(source) })
     }
 
-    /// Whether the session still is one. When the homeserver does not answer, it is taken to be
-    /// one: the sync finds out.
-    async fn restore(&self, client: &Client, session: MatrixSession) -> Result<bool, BotError> {
-        let user_id = session.meta.user_id.clone();
-        let auth = client.matrix_auth();
-        auth.restore_session(session, RoomLoadSettings::default())
-            .await
-            .map_err(|source| BotError::Session { user_id, source: Box::new(source) })?;
+    /// Takes up the session, if it still is one. When the homeserver does not answer, it is taken to
+    /// be one: the sync finds out.
+    async fn restore(
+        &self,
+        record: &AccountRecord,
+        way: &Way,
+        rng: &mut impl Rng,
+    ) -> Result<Option<Session>, BotError> {
+        let (client, forwarder) = self.session(record, way, rng).await?;
         match client.whoami().await.map_err(matrix_sdk::Error::from) {
             Err(error) if fate(&error) == Fate::SessionGone => {
                 tracing::warn!("the homeserver no longer knows the bot's session");
-                Ok(false)
+                return Ok(None);
             }
-            Err(error) => {
-                tracing::warn!(%error, "the bot's session could not be checked");
-                Ok(true)
-            }
-            Ok(_) => Ok(true),
+            Err(error) => tracing::warn!(%error, "the bot's session could not be checked"),
+            Ok(_) => {}
         }
+        Ok(Some((client, forwarder)))
     }
 
-    async fn log_in(&self, record: &AccountRecord) -> Result<Client, BotError> {
-        let client = self.client(record).await?;
-        let was_device_before = self.store.secret(TOKEN)?.is_some();
-        match &self.config.bot.entrance {
+    async fn log_in(&self, record: AccountRecord, rng: &mut impl Rng) -> Result<Session, BotError> {
+        let was_device_before = record.made_by_service || self.store.secret(TOKEN)?.is_some();
+        let way = match &self.config.bot.entrance {
             config::Entrance::Password(password) => {
-                log_in_with_password(&client, record, password).await?;
+                Way::Token(self.log_in_with_password(&record, password).await?)
             }
-            config::Entrance::Appservice(_) => self.log_in_as_service(&client, record).await?,
-        }
+            config::Entrance::Appservice(_) => {
+                way_of(self.own_user(), &record.user_id, &record.device_id).await?
+            }
+        };
+        self.keep(&record, &way).await?;
+        let (client, forwarder) = self.session(&record, &way, rng).await?;
         if was_device_before {
             show_keys_again(&client).await;
         }
-        self.keep_token(&client).await?;
         tracing::info!(user_id = %record.user_id, device_id = %record.device_id, "logged in");
-        Ok(client)
+        Ok((client, forwarder))
     }
 
-    /// Encryption needs a device, and matrix-sdk a token of that device: requests with the `as_token`
-    /// would have to name the device, which it cannot have them do.
-    async fn log_in_as_service(
+    async fn log_in_with_password(
         &self,
-        client: &Client,
         record: &AccountRecord,
-    ) -> Result<(), BotError> {
-        let user_id = &record.user_id;
-        let refused = |failure: Failure| match failure.code() {
-            Some(ErrorCode::AppserviceLoginUnsupported) => {
-                BotError::NoServiceLogin { user_id: user_id.clone() }
-            }
-            _ => BotError::ServiceLogin { user_id: user_id.clone(), source: failure },
-        };
-        let Some(own_user) = self.own_user() else { return Ok(()) };
-        own_user.register().await.map_err(refused)?;
-        if !own_user.may_sync().await.map_err(refused)? {
-            return Err(BotError::NoSync { user_id: user_id.clone() });
-        }
-        let login = own_user.log_in(&record.device_id, DEVICE_NAME).await.map_err(refused)?;
-        client
-            .matrix_auth()
-            .restore_session(session(record, &login.token), RoomLoadSettings::default())
-            .await
-            .map_err(|source| BotError::Session {
-                user_id: user_id.clone(),
-                source: Box::new(source),
-            })
+        password: &Secret,
+    ) -> Result<Secret, BotError> {
+        let wrong = |source| BotError::Login { user_id: record.user_id.clone(), source };
+        let server = self.transport.server_at(&record.base_url).await;
+        let server = server.map_err(|error| wrong(error.into()))?;
+        let (user_id, device_id) = (&record.user_id, &record.device_id);
+        let login =
+            self.transport.login_password(&server, user_id, password, device_id, DEVICE_NAME);
+        Ok(login.await.map_err(wrong)?.token)
     }
 
     fn own_user(&self) -> Option<OwnUser> {
-        let config::Entrance::Appservice(server) = &self.config.bot.entrance else { return None };
-        let appservice = self.config.appservices.on(server)?;
-        let user_id = self.config.bot.user_id.clone();
-        Some(OwnUser::new(self.transport.clone(), appservice.clone(), user_id))
-    }
-
-    async fn keep_token(&self, client: &Client) -> Result<(), StoreError> {
-        let Some(token) = client.access_token() else { return Ok(()) };
-        let mut batch = Batch::new();
-        batch.put_secret(TOKEN, &Secret::from(token));
-        self.store.commit(batch).await
+        OwnUser::of(self.config, self.transport)
     }
 
     /// Signs the bot's device with the account's own identity, so that people's clients do not warn
@@ -278,22 +318,6 @@ impl Entrance<'_> {
     }
 }
 
-async fn log_in_with_password(
-    client: &Client,
-    record: &AccountRecord,
-    password: &Secret,
-) -> Result<(), BotError> {
-    let login = client
-        .matrix_auth()
-        .login_username(&record.user_id, password.expose_secret())
-        .device_id(record.device_id.as_str())
-        .initial_device_display_name(DEVICE_NAME);
-    login.send().await.map(drop).map_err(|source| BotError::Login {
-        user_id: record.user_id.clone(),
-        source: Box::new(source),
-    })
-}
-
 /// A device that was logged out has lost its keys on the homeserver, though it still has them
 /// itself, and matrix-sdk uploads them only once.
 async fn show_keys_again(client: &Client) {
@@ -327,4 +351,31 @@ fn session(record: &AccountRecord, token: &Secret) -> MatrixSession {
 fn device_id(rng: &mut impl Rng) -> OwnedDeviceId {
     let random: String = rng.sample_iter(Alphanumeric).take(8).map(char::from).collect();
     OwnedDeviceId::from(format!("TERN{}", random.to_uppercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use matrix_sdk::ruma::{owned_device_id, owned_user_id};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_about_the_bots_account_is_stored_in_this_form() {
+        let record = AccountRecord {
+            user_id: owned_user_id!("@tern:example.org"),
+            device_id: owned_device_id!("TERN1234ABCD"),
+            base_url: "https://matrix.example.org".parse().unwrap(),
+            first_started: Timestamp::UNIX_EPOCH,
+            made_by_service: true,
+        };
+        insta::assert_json_snapshot!(record, @r#"
+        {
+          "user_id": "@tern:example.org",
+          "device_id": "TERN1234ABCD",
+          "base_url": "https://matrix.example.org/",
+          "first_started": "1970-01-01T00:00:00Z",
+          "made_by_service": true
+        }
+        "#);
+    }
 }

@@ -28,7 +28,7 @@ pub enum BotError {
         /// The bot's account.
         user_id: OwnedUserId,
         /// What the homeserver said.
-        source: Box<matrix_sdk::Error>,
+        source: Failure,
     },
 
     /// The bot cannot log in as an application service's own user.
@@ -40,11 +40,11 @@ pub enum BotError {
         source: Failure,
     },
 
-    /// The homeserver lets application services make devices, but not log in.
+    /// The homeserver lets application services neither make devices nor log in.
     #[error(
-        "the homeserver of {user_id} does not let application services log in, which encryption \
-         needs: take io.element.msc4190 out of the registration, if it is there, or else give the \
-         bot an account with bot.password instead of bot.appservice"
+        "the homeserver of {user_id} lets application services neither make devices nor log in, and \
+         encryption needs one of the two: give the bot an account with bot.password instead of \
+         bot.appservice"
     )]
     NoServiceLogin {
         /// The bot's account.
@@ -91,6 +91,12 @@ pub enum BotError {
         /// What is wrong with it.
         source: Box<matrix_sdk::Error>,
     },
+
+    /// Nothing can listen on loopback.
+    #[error(
+        "cannot listen on loopback, which the bot needs as an account of an application service"
+    )]
+    Loopback(#[source] std::io::Error),
 
     /// The system does not let the bot listen for signals.
     #[error("cannot listen for signals")]

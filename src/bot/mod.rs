@@ -40,7 +40,7 @@ use self::{
     sync::Sync,
     wording::ModeratorWords,
 };
-pub use self::{commands::command_table, error::BotError};
+pub use self::{account::try_service, commands::command_table, error::BotError};
 use crate::{
     clock::SharedClock,
     config::Config,

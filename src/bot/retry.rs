@@ -60,6 +60,8 @@ pub(super) fn fate(error: &Error) -> Fate {
             Some(RetryAfter::Delay(delay)) => Some(delay),
             _ => None,
         }),
+        // Somebody removed the device that an application service had made.
+        Some(kind) if kind.errcode().as_str() == "M_UNKNOWN_DEVICE" => Fate::SessionGone,
         _ => match answer.status_code.as_u16() {
             408 | 429 | 500..600 => Fate::Passing(None),
             _ => Fate::Final,

@@ -9,6 +9,7 @@ use super::{account::Account, hands::Hands, records::Records, talk::Talk};
 use crate::{
     clock::{SharedClock, Timestamp},
     config::Config,
+    homeserver::Forwarder,
     migration::Migrations,
     moderation::Moderation,
     web::Health,
@@ -37,6 +38,8 @@ impl Shared {
 pub(super) struct Bot {
     pub(super) shared: Shared,
     pub(super) client: Client,
+    /// Carries the client's requests for as long as there is the bot.
+    _forwarder: Option<Forwarder>,
     pub(super) talk: Talk,
     pub(super) hands: Hands,
     pub(super) me: OwnedUserId,
@@ -48,7 +51,7 @@ pub(super) struct Bot {
 
 impl Bot {
     pub(super) fn new(shared: Shared, account: Account) -> Self {
-        let Account { client, own_user, first_started } = account;
+        let Account { client, forwarder, own_user, first_started } = account;
         Self {
             talk: Talk::new(client.clone(), shared.clock.clone()),
             hands: Hands::new(client.clone(), own_user),
@@ -56,6 +59,7 @@ impl Bot {
             company_changed: watch::Sender::new(0),
             shared,
             client,
+            _forwarder: forwarder,
             first_started,
         }
     }

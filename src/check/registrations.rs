@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ruma::api::error::ErrorCode;
 use tern::{
     appservice::Appservice,
+    bot::try_service,
     config::{Config, Entrance},
     homeserver::{Failure, Server, Transport},
 };
@@ -21,15 +22,6 @@ pub(super) async fn check(
     config: &Config,
 ) -> Vec<Finding> {
     let mut findings = vec![covers(appservice)];
-    let is_own = matches!(&config.bot.entrance, Entrance::Appservice(server) if server == appservice.server());
-    if is_own && appservice.manages_devices() {
-        findings.push(Err(
-            "io.element.msc4190 is true in the registration: then Synapse does not \
-                           let the bot log in as its own user, which encryption needs. Leave it \
-                           out, on both sides"
-                .to_owned(),
-        ));
-    }
     if appservice.is_rate_limited() {
         findings.push(Err(
             "rate_limited is not false in the registration, so that those who move \
@@ -49,8 +41,20 @@ pub(super) async fn check(
     findings.push(known);
     if is_known {
         findings.push(is_reached(transport, &server, appservice, config.web.listen).await);
+        let own = appservice.server();
+        if matches!(&config.bot.entrance, Entrance::Appservice(server) if server == own) {
+            findings.push(lets_in(transport, config).await);
+        }
     }
     findings
+}
+
+/// Whether the bot could be an account of the registration.
+async fn lets_in(transport: &Transport, config: &Config) -> Finding {
+    match try_service(config, transport).await {
+        Ok(()) => Ok(format!("{} can have a device, as encryption needs", config.bot.user_id)),
+        Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
+    }
 }
 
 fn covers(appservice: &Appservice) -> Finding {

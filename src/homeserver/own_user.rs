@@ -1,11 +1,15 @@
 //! The bot as an account that an application service covers.
 
+use std::io;
+
+use rand::Rng;
 use ruma::{
     DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId,
     api::{
         auth_scheme::SendAccessToken,
         client::{
-            account::register,
+            account::{register, whoami},
+            device::{delete_device, update_device},
             filter::FilterDefinition,
             membership::join_room_by_id,
             room::create_room,
@@ -17,6 +21,7 @@ use ruma::{
         error::ErrorCode,
     },
     events::StateEventType,
+    exports::http,
     serde::Raw,
 };
 
@@ -26,8 +31,13 @@ use super::{
 };
 use crate::{
     appservice::Appservice,
+    config::{Config, Entrance},
     secret::{ExposeSecret, Secret},
 };
+
+mod forwarder;
+
+pub(crate) use self::forwarder::Forwarder;
 
 /// The bot's own account, which an application service covers. Its requests carry the `as_token` and
 /// name this account, and never any other
@@ -42,9 +52,12 @@ pub struct OwnUser {
 }
 
 impl OwnUser {
-    /// The bot's own account, as its configuration names it.
-    pub(crate) fn new(transport: Transport, appservice: Appservice, user_id: OwnedUserId) -> Self {
-        Self { transport, appservice, user_id }
+    /// The bot's own account, if its configuration says that an application service covers it.
+    pub(crate) fn of(config: &Config, transport: &Transport) -> Option<Self> {
+        let Entrance::Appservice(server) = &config.bot.entrance else { return None };
+        let appservice = config.appservices.on(server)?.clone();
+        let user_id = config.bot.user_id.clone();
+        Some(Self { transport: transport.clone(), appservice, user_id })
     }
 
     /// Who it is.
@@ -84,6 +97,57 @@ impl OwnUser {
             Err(failure) if failure.code() == Some(&ErrorCode::UserInUse) => Ok(()),
             Err(failure) => Err(failure),
         }
+    }
+
+    /// Makes a device, unless it is there, and tells whether requests can be sent as it
+    /// ([spec](https://spec.matrix.org/v1.17/client-server-api/#put_matrixclientv3devicesdeviceid)).
+    /// Homeservers that know nothing of this yet take a login instead.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] that says nothing about that, also when a wait would help.
+    pub async fn make_device(
+        &self,
+        device_id: &DeviceId,
+        display_name: &str,
+    ) -> Result<bool, Failure> {
+        let mut request = update_device::v3::Request::new(device_id.to_owned());
+        request.display_name = Some(display_name.to_owned());
+        let named = async {
+            self.send(request, Allowance::ORDINARY).await?;
+            let whoami = whoami::v3::Request::new();
+            let mut whoami = self.request(whoami).await?;
+            name_in_query(&mut whoami, "device_id", device_id.as_str())?;
+            self.transport.exchange::<whoami::v3::Request>(whoami, Allowance::ORDINARY).await
+        };
+        match named.await {
+            Ok(own) => Ok(own.device_id.as_deref() == Some(device_id)),
+            Err(Failure::Refused { .. }) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Removes a device.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`], also when a wait would help.
+    pub async fn delete_device(&self, device_id: &DeviceId) -> Result<(), Failure> {
+        let request = delete_device::v3::Request::new(device_id.to_owned());
+        self.send(request, Allowance::ORDINARY).await.map(drop)
+    }
+
+    /// Passes matrix-sdk's requests on as this device.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can listen on loopback.
+    pub(crate) async fn forward(
+        &self,
+        device_id: &DeviceId,
+        rng: &mut impl Rng,
+    ) -> io::Result<Forwarder> {
+        Forwarder::start(self.clone(), device_id, rng).await
     }
 
     /// Logs in, as a device named `display_name`
@@ -156,10 +220,19 @@ impl OwnUser {
         request: R,
         allowance: Allowance,
     ) -> Result<R::IncomingResponse, Failure> {
+        let request = self.request(request).await?;
+        self.transport.exchange::<R>(request, allowance).await
+    }
+
+    /// A request that names the account.
+    async fn request<R: AccountRequest>(
+        &self,
+        request: R,
+    ) -> Result<http::Request<Vec<u8>>, Failure> {
         let server = self.transport.discover(self.appservice.server()).await?;
         let token = SendAccessToken::Always(self.appservice.as_token().expose_secret());
         let mut request = into_http(request, &server, token)?;
         name_in_query(&mut request, "user_id", self.user_id.as_str())?;
-        self.transport.exchange::<R>(request, allowance).await
+        Ok(request)
     }
 }

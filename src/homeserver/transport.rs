@@ -34,14 +34,18 @@ pub(super) struct Allowance {
     pub(super) long: bool,
     /// The largest answer, in bytes.
     pub(super) answer: usize,
+    /// Whether it shows in the figures for whoever watches the bot.
+    counted: bool,
 }
 
 impl Allowance {
-    pub(super) const ORDINARY: Self = Self { long: false, answer: 10 << 20 };
-    pub(super) const JOIN: Self = Self { long: true, answer: 10 << 20 };
-    pub(super) const SYNC: Self = Self { long: true, answer: 256 << 20 };
-    pub(super) const MEDIA: Self = Self { long: true, answer: 10 << 20 };
-    const DISCOVERY: Self = Self { long: false, answer: 64 << 10 };
+    pub(super) const ORDINARY: Self = Self { long: false, answer: 10 << 20, counted: true };
+    pub(super) const JOIN: Self = Self { long: true, answer: 10 << 20, counted: true };
+    pub(super) const SYNC: Self = Self { long: true, answer: 256 << 20, counted: true };
+    pub(super) const MEDIA: Self = Self { long: true, answer: 10 << 20, counted: true };
+    const DISCOVERY: Self = Self { long: false, answer: 64 << 10, counted: true };
+    /// For the bot's own chat, which is matrix-sdk's.
+    const CHAT: Self = Self { counted: false, ..Self::SYNC };
 }
 
 /// Carries requests in place of the HTTP client: to homeservers that are simulated.
@@ -197,6 +201,14 @@ impl Transport {
         })
     }
 
+    /// Passes a request on as it is, and gives back whatever is answered.
+    pub(super) async fn pass_on(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> Result<http::Response<Vec<u8>>, Failure> {
+        self.carry(Redirects::Refused, request, Allowance::CHAT).await
+    }
+
     pub(super) async fn get(&self, url: &Url) -> Result<http::Response<Vec<u8>>, Failure> {
         self.carry(Redirects::Refused, get(url)?, Allowance::DISCOVERY).await
     }
@@ -230,7 +242,9 @@ impl Transport {
         let (host, path) = (host(request.url()), request.url().path().to_owned());
         let answer = client.execute(request).await;
         let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-        measure::request(self.0.hosts.label(&host), status);
+        if allowance.counted {
+            measure::request(self.0.hosts.label(&host), status);
+        }
         let answer = answer.map_err(|error| Failure::from_transport(&host, &error))?;
         tracing::debug!(%method, host, path, status = answer.status().as_u16(), "answered");
         read_body(answer, allowance.answer, &host).await

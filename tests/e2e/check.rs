@@ -6,7 +6,8 @@ use std::{
     path::Path,
 };
 
-use lab::{Pair, Service, served_pair};
+use lab::{Fault, Pair, Proxy, Rule, Service, served_pair};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -42,12 +43,23 @@ impl Registered {
         registration: &str,
         listen: SocketAddr,
     ) -> (bool, String) {
+        self.check_at(self.pair.old.url(), bot, registration, listen).await
+    }
+
+    /// The same where the homeserver is reached at `url`.
+    async fn check_at(
+        &self,
+        url: &str,
+        bot: &Value,
+        registration: &str,
+        listen: SocketAddr,
+    ) -> (bool, String) {
         let path = self.folder.path().join("registration.yaml");
         fs::write(&path, registration).unwrap();
         let old = &self.pair.old;
         let config = json!({
             "bot": bot,
-            "homeservers": { old.name().as_str(): old.url() },
+            "homeservers": { old.name().as_str(): url },
             "appservices": { old.name().as_str(): { "registration": path } },
             "web": { "listen": listen },
             "storage": { "path": self.folder.path().join("data") },
@@ -177,12 +189,34 @@ async fn what_is_called_otherwise_on_the_homeserver_is_told() {
 async fn what_would_keep_the_bot_from_being_its_own_user_is_told() {
     let registered = Registered::new().await;
     let server = registered.pair.old.name();
-    let user_id = format!("@{}:{server}", registered.service.id());
+    let bot = |name: &str| {
+        let user_id = format!("@{}{name}:{server}", registered.service.id());
+        json!({ "user_id": user_id, "appservice": server })
+    };
+    let listen = registered.service.listen();
+    let (well, said) = registered.check_as(&bot("-bot"), &registered.registration, listen).await;
+    assert!(well && said.contains("can have a device"), "{said}");
+    let account = registered.pair.old.own_user(&registered.service, "bot").unwrap();
+    let path = format!("/_matrix/client/v3/devices?user_id={}", account.user_id());
+    let devices = account.send_raw(Method::GET, &path, &Value::Null).await.unwrap();
+    assert_eq!(devices["devices"], json!([]), "it leaves no device behind");
+    let sender = registered.check_as(&bot(""), &registered.registration, listen).await;
+    let wrong = one_wrong(sender);
+    assert!(wrong.contains("tells it nothing of what happens"), "{wrong}");
+}
+
+#[tokio::test]
+async fn a_homeserver_that_gives_the_bot_no_device_is_told() {
+    let registered = Registered::new().await;
+    let proxy = Proxy::before(&registered.pair.old).await.unwrap();
+    let no = |status, code: &str| Fault::json(status, &json!({ "errcode": code, "error": "No" }));
+    proxy.add(Rule::on(Method::PUT, "/devices/", no(404, "M_NOT_FOUND")));
+    proxy.add(Rule::on(Method::POST, "/login", no(400, "M_APPSERVICE_LOGIN_UNSUPPORTED")));
+    let server = registered.pair.old.name();
+    let user_id = format!("@{}-bot:{server}", registered.service.id());
     let bot = json!({ "user_id": user_id, "appservice": server });
     let listen = registered.service.listen();
-    let (well, said) = registered.check_as(&bot, &registered.registration, listen).await;
-    assert!(well, "{said}");
-    let with_devices = format!("{}io.element.msc4190: true\n", registered.registration);
-    let wrong = one_wrong(registered.check_as(&bot, &with_devices, listen).await);
-    assert!(wrong.contains("io.element.msc4190 is true"), "{wrong}");
+    let wrong = registered.check_at(&proxy.url(), &bot, &registered.registration, listen).await;
+    let wrong = one_wrong(wrong);
+    assert!(wrong.contains("neither make devices nor log in"), "{wrong}");
 }

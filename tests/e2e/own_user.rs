@@ -1,10 +1,11 @@
-//! The bot as an application service's own user.
+//! The bot as an account that an application service covers.
 
 use std::path::Path;
 
-use lab::{Bot, BotOptions, Homeserver, Lab, Limits, Options, Service, served_pair};
+use lab::{
+    Bot, BotOptions, Fault, Homeserver, Lab, Limits, Options, Proxy, Rule, Service, served_pair,
+};
 use reqwest::Method;
-use ruma::UserId;
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,13 +22,12 @@ async fn device_keys(scene: &Scene<'_>) -> Value {
     json!([answer["device_keys"][bot], answer["master_keys"][bot]["keys"]])
 }
 
-#[tokio::test]
-async fn it_moves_people_in_encrypted_chats_over_restart_and_kill_as_one_device() {
-    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
-    let scene = Scene::as_own_user(pair, &service, json!({})).await;
+/// Moves somebody, in encrypted chats, while the bot is stopped and killed: as one device, which its
+/// own identity signed.
+async fn moves_people_over_restart_and_kill(scene: &Scene<'_>) {
     let room = scene.private_room("Private").await;
     let old = scene.old.chat_with(scene.bot.user_id(), true).await.unwrap();
-    let device = device_keys(&scene).await;
+    let device = device_keys(scene).await;
     assert_eq!(device[0].as_object().unwrap().len(), 1);
     assert!(device[1].is_object(), "its device is signed by its own identity");
     old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
@@ -47,7 +47,82 @@ async fn it_moves_people_in_encrypted_chats_over_restart_and_kill_as_one_device(
     let report = old.hear_about("`forget`").await.unwrap();
     assert!(report.encrypted);
     assert!(is_in(&scene.new, &room).await);
-    assert_eq!(device_keys(&scene).await, device);
+    assert_eq!(device_keys(scene).await, device);
+}
+
+#[tokio::test]
+async fn it_moves_people_in_encrypted_chats_over_restart_and_kill_as_one_device() {
+    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+    let scene = Scene::as_own_user(pair, &service, json!({})).await;
+    moves_people_over_restart_and_kill(&scene).await;
+}
+
+#[tokio::test]
+async fn where_services_make_no_devices_it_logs_in_and_moves_people_as_well() {
+    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+    let proxy = Proxy::before(&pair.old).await.unwrap();
+    let unknown = json!({ "errcode": "M_NOT_FOUND", "error": "There is no such device" });
+    proxy.add(Rule::on(Method::PUT, "/devices/", Fault::json(404, &unknown)));
+    let through = json!({ "bot": { "homeserver": proxy.url() } });
+    let scene = Scene::as_own_user(pair, &service, through).await;
+    moves_people_over_restart_and_kill(&scene).await;
+    assert_eq!(proxy.seen(&Method::POST, "/login"), 1, "its session is kept");
+}
+
+#[tokio::test]
+async fn where_services_make_devices_and_may_not_log_in_it_talks_encrypted_over_a_restart() {
+    let (lab, homeserver, service) = homeserver_without_logins().await;
+    let account = homeserver.own_user(&service, "bot").unwrap();
+    let servers = [&homeserver];
+    let settings = json!({
+        "bot": { "password": null, "appservice": homeserver.name() },
+        "access": { "allow": ["@*:*"] },
+    });
+    let bot = BotOptions {
+        settings,
+        service: Some(&service),
+        ..BotOptions::new(Path::new(TERN), &account, &servers)
+    };
+    let bot = Bot::start(&lab, bot).await.unwrap();
+    let person = homeserver.person("person").await.unwrap();
+    let chat = person.chat_with(bot.user_id(), true).await.unwrap();
+    for _ in 0..2 {
+        chat.say("status").await.unwrap();
+        assert!(chat.hear_about("no migration").await.unwrap().encrypted);
+        bot.stop().await.unwrap();
+        bot.start_again().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_bot_that_lost_its_data_signs_its_new_device_with_a_new_identity() {
+    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+    let scene = Scene::as_own_user(pair, &service, json!({})).await;
+    let before = device_keys(&scene).await;
+    scene.bot.stop().await.unwrap();
+    std::fs::remove_dir_all(scene.bot.data_dir()).unwrap();
+    scene.bot.start_again().await.unwrap();
+    let after = device_keys(&scene).await;
+    assert_ne!(after[1], before[1], "it has another identity");
+    let devices = after[0].as_object().unwrap();
+    let new = devices.iter().find(|(id, _)| before[0].get(id).is_none()).unwrap().1;
+    let signatures = new["signatures"][scene.bot.user_id().as_str()].as_object().unwrap();
+    assert_eq!(signatures.len(), 2, "by itself, and by that identity: {signatures:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_somebody_removed_is_made_again() {
+    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+    let scene = Scene::as_own_user(pair, &service, json!({})).await;
+    let device = device_keys(&scene).await;
+    let own = pair.old.own_user(&service, "bot").unwrap();
+    let id = device[0].as_object().unwrap().keys().next().unwrap();
+    let path = format!("/_matrix/client/v3/devices/{id}?user_id={}", own.user_id());
+    own.send_raw(Method::DELETE, &path, &json!({})).await.unwrap();
+    let chat = scene.old.chat_with(scene.bot.user_id(), false).await.unwrap();
+    chat.say("status").await.unwrap();
+    chat.hear_about("no migration").await.unwrap();
+    assert_eq!(device_keys(&scene).await[0].as_object().unwrap().keys().next(), Some(id));
 }
 
 #[tokio::test]
@@ -84,30 +159,6 @@ async fn it_writes_first_to_more_people_than_one_may_make_rooms() {
 }
 
 #[tokio::test]
-async fn a_homeserver_that_lets_services_make_devices_but_not_log_in_is_named() {
-    let service = Service::new(Path::new(TERN), "tern").unwrap();
-    let lab = Lab::new().unwrap();
-    let options = Options { services: vec![service.clone()], ..Options::default() };
-    let homeserver = lab.homeserver(&options).await.unwrap();
-    refuse_logins(&homeserver, &service, &options).await;
-    let account = homeserver.own_user(&service, "bot").unwrap();
-    let settings = json!({ "bot": { "password": null, "appservice": homeserver.name() } });
-    let servers = [&homeserver];
-    let bot = BotOptions {
-        settings,
-        service: Some(&service),
-        ..BotOptions::new(Path::new(TERN), &account, &servers)
-    };
-    let error = Bot::start(&lab, bot).await.unwrap_err();
-    let error = format!("{error:#}");
-    let bot: &UserId = account.user_id();
-    assert!(
-        error.contains(&format!("the homeserver of {bot} does not let application")),
-        "{error}"
-    );
-}
-
-#[tokio::test]
 async fn a_user_whom_the_homeserver_tells_nothing_is_named() {
     let service = Service::new(Path::new(TERN), "tern").unwrap();
     let lab = Lab::new().unwrap();
@@ -128,10 +179,15 @@ async fn a_user_whom_the_homeserver_tells_nothing_is_named() {
     assert!(error.contains(&format!("the homeserver of {sender} tells it nothing")), "{error}");
 }
 
-/// As servers do that have no logins but those of OAuth 2.0.
-async fn refuse_logins(homeserver: &Homeserver, service: &Service, options: &Options) {
-    let path = homeserver.registration(service).unwrap();
+/// As servers are that have no logins but those of OAuth 2.0.
+async fn homeserver_without_logins() -> (Lab, Homeserver, Service) {
+    let service = Service::new(Path::new(TERN), "tern").unwrap();
+    let options = Options { services: vec![service.clone()], ..Options::default() };
+    let lab = Lab::new().unwrap();
+    let homeserver = lab.homeserver(&options).await.unwrap();
+    let path = homeserver.registration(&service).unwrap();
     let registration = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, format!("{registration}io.element.msc4190: true\n")).unwrap();
-    homeserver.restart_with(options).await.unwrap();
+    homeserver.restart_with(&options).await.unwrap();
+    (lab, homeserver, service)
 }

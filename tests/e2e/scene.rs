@@ -67,7 +67,8 @@ impl<'a> Scene<'a> {
         mut settings: Value,
     ) -> Self {
         let account = pair.old.own_user(service, "bot").unwrap();
-        settings["bot"] = json!({ "password": null, "appservice": pair.old.name() });
+        settings["bot"]["password"] = Value::Null;
+        settings["bot"]["appservice"] = json!(pair.old.name());
         Self::with_bot(pair, service.id(), account, Some(service), settings).await
     }
 
