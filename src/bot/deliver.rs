@@ -413,6 +413,7 @@ async fn messages(
         requests: &requests,
         secret,
         encrypted,
+        served: migrations.needs_no_login(&notice.to),
         now: bot.shared.clock.now(),
     };
     let mut messages = vec![wording::notice(&notice.event, &facts)];

@@ -89,6 +89,11 @@ impl Migrations {
         Ok(self.0.job(id).ok_or(Refusal::NoMigration)?.migration())
     }
 
+    /// Whether the bot may act as `user` without a `login`, once `user` consents.
+    pub fn needs_no_login(&self, user: &UserId) -> bool {
+        self.0.sessions.covers(user)
+    }
+
     /// Requests that wait for this account's answer. Several old accounts may have asked.
     pub fn requests_to(&self, new: &UserId) -> Vec<Migration> {
         self.0

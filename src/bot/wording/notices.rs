@@ -41,6 +41,8 @@ pub(crate) struct Facts<'a> {
     pub secret: SecretFate,
     /// Whether the reader's direct message is encrypted.
     pub encrypted: bool,
+    /// Whether the bot may act as the reader without a `login`, once the reader agreed.
+    pub served: bool,
     /// The time now.
     pub now: Timestamp,
 }
@@ -138,6 +140,7 @@ fn consent_requested(facts: &Facts<'_>) -> Message {
         "I am asking {new} whether it agrees. Nothing else happens before it does.",
         new = new
     ))
+    .and_maybe(will_be_served(facts))
     .and(line!(
         "Now open your **new** account: my question waits there, in a chat with me. Accept the \
          chat if you are asked to, and tap ✅ under the question, or say `accept {old}`. There \
@@ -155,6 +158,7 @@ fn consent_question(facts: &Facts<'_>) -> Message {
             "If that is you: your rooms, direct chats, room tags and power levels come to this account. \
              Nothing is taken away from it, and you see the plan before anything is changed.",
         )
+        .and_maybe(will_be_served(facts))
         .and(line!(
             "To agree, tap ✅ or say `accept {old}`. To refuse, tap ❌ or say `decline {old}`.",
             old = old
@@ -196,6 +200,23 @@ fn consent_given(facts: &Facts<'_>) -> Message {
         (Phase::Surveying, ..) => message.and(going_on_by_itself(&Phase::Surveying, reader)),
         _ => message.and("`status` tells what comes next."),
     }
+}
+
+/// What agreeing comes to where no `login` is needed: a person should know that before.
+fn will_be_served(facts: &Facts<'_>) -> Option<Line> {
+    let asked = match facts.reader {
+        Side::Old => line!("once it agrees"),
+        Side::New => line!("once you agree"),
+    };
+    facts.served.then(|| {
+        line!(
+            "The admin of {server} runs me as a service of that server: {asked}, I can act as this \
+             account **without a password**, for this migration and nothing else. Then `login none` \
+             ends that.",
+            server = server(facts.migration, facts.reader),
+            asked = asked
+        )
+    })
 }
 
 /// For whom no `login` is needed, and why; and how to say no to that.

@@ -279,6 +279,7 @@ fn notices() {
                 report: Some(&report),
                 secret: SecretFate::Redacted,
                 encrypted: true,
+                served: false,
                 now: now(),
             };
             notice(&event, &facts)
@@ -304,6 +305,7 @@ fn notices_with_less_to_tell() {
         report: None,
         secret: SecretFate::LeftToPerson,
         encrypted: false,
+        served: false,
         now: now(),
     };
     let cancelled = Event::Cancelled { by: By::Old };
@@ -313,6 +315,7 @@ fn notices_with_less_to_tell() {
     (asked.old.access, asked.new.access) = (Access::Unknown, Access::Unknown);
     let waiting = Facts { migration: &waiting, ..facts };
     let asked = Facts { migration: &asked, ..facts };
+    let served = |reader| Facts { reader, served: true, ..facts };
     let mut on_one_server = migration.clone();
     on_one_server.phase = Phase::Surveying;
     on_one_server.new.user_id = user_id!("@other:old.example").to_owned();
@@ -326,6 +329,8 @@ fn notices_with_less_to_tell() {
             "not redacted",
             notice(&Event::AccessGiven { side: Side::Old, secret: secret() }, &waiting)
         ),
+        ("asked, where it is a service", notice(&Event::ConsentRequested, &served(Side::Old))),
+        ("question, where it is a service", notice(&Event::ConsentQuestion, &served(Side::New))),
         ("agreed in the clear", notice(&Event::ConsentGiven, &asked)),
         ("agreed on one server", notice(&Event::ConsentGiven, &on_one_server)),
         ("started, nothing known", notice(&Event::Started, &waiting)),
