@@ -13,6 +13,8 @@ use crate::Pair;
 pub struct Requests {
     /// By method and path, without what tells one room from another.
     pub by_endpoint: BTreeMap<String, usize>,
+    /// Those of them that were answered with a limit (status 429).
+    pub limited: BTreeMap<String, usize>,
     /// Bodies of the answers, in bytes.
     pub answered: u64,
 }
@@ -50,6 +52,9 @@ impl Mark {
                 if line.user_agent.starts_with(user_agent)
                     && accounts.iter().any(|account| account.as_str() == line.account)
                 {
+                    if line.is_limited {
+                        *requests.limited.entry(line.endpoint.clone()).or_default() += 1;
+                    }
                     *requests.by_endpoint.entry(line.endpoint).or_default() += 1;
                     requests.answered += line.answered;
                 }
@@ -64,6 +69,7 @@ impl Mark {
 struct Line<'a> {
     account: &'a str,
     answered: u64,
+    is_limited: bool,
     endpoint: String,
     user_agent: &'a str,
 }
@@ -79,7 +85,8 @@ impl<'a> Line<'a> {
         let (user_agent, _) = line.split_once('"')?;
         let mut request = request.split(' ');
         let endpoint = format!("{} {}", request.next()?, endpoint(request.next()?));
-        Some(Self { account, answered: answered.parse().ok()?, endpoint, user_agent })
+        let is_limited = figures.ends_with(" 429");
+        Some(Self { account, answered: answered.parse().ok()?, is_limited, endpoint, user_agent })
     }
 }
 
@@ -107,6 +114,7 @@ mod tests {
         let expected = Line {
             account: "@old:localhost:26374",
             answered: 24069,
+            is_limited: false,
             endpoint: "GET /_matrix/client/v3/rooms/…/joined_members".to_owned(),
             user_agent: "tern/0.1.0",
         };

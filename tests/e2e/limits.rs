@@ -90,7 +90,9 @@ async fn the_invited_servers_limit_which_comes_as_502_is_waited_for_and_told() {
     let server = scene.new.user_id().server_name();
     assert!(told.body.contains(&format!("{server} takes no more")), "{}", told.body);
     assert!(told.body.contains(&format!("An admin of {server} can change it")), "{}", told.body);
-    patient.hear_about("`forget`").await.unwrap();
+    let report = patient.hear_about("`forget`").await.unwrap().body;
+    let waited = format!("for {server}, which lets in only so many");
+    assert!(report.contains(&waited), "{report}");
     for room in &rooms {
         assert!(is_in(&scene.new, room).await);
     }

@@ -202,32 +202,54 @@ async fn nothing_is_sent_as_an_account_without_a_consent_that_stands_whatever_is
 }
 
 #[tokio::test]
-async fn a_migration_that_is_finished_and_forgotten_lets_nothing_more_be_sent() {
+async fn a_migration_that_is_finished_lets_nothing_be_sent_unasked_and_forgotten_nothing_at_all() {
     let (pair, service) = widest("wide").await;
     let town = Town::on(&pair, service).await;
     let scene = &town.scene;
-    scene.private_room("Private").await;
+    let closed = scene.private_room("Private").await;
     let chats = scene.consented().await;
-    chats.old.hear_about("The plan:").await.unwrap();
+    let plan = chats.old.hear_about("The plan:").await.unwrap();
     chats.old.say("go").await.unwrap();
     chats.old.hear_about("`forget`").await.unwrap();
-    chats.new.hear_about("`forget`").await.unwrap();
-    chats.old.say("forget").await.unwrap();
-    chats.old.hear_about("deleted").await.unwrap();
     chats.new.hear_about("`forget`").await.unwrap();
     let count = || {
         sent_as(&pair.old, scene.old.user_id()).len()
             + sent_as(&pair.new, scene.new.user_id()).len()
     };
-    // What was on its way when the report came is logged by now.
-    let before = wait::until("the log is quiet", Duration::from_secs(20), || async {
-        let first = count();
-        scene.friend.send_raw(Method::GET, "/_matrix/client/v3/joined_rooms", &json!(null)).await?;
-        Ok((first == count()).then_some(first))
-    })
-    .await
-    .unwrap();
+    // What was on its way when somebody was told is logged by then.
+    let quiet = async || {
+        wait::until("the log is quiet", Duration::from_secs(20), || async {
+            let first = count();
+            let path = "/_matrix/client/v3/joined_rooms";
+            scene.friend.send_raw(Method::GET, path, &json!(null)).await?;
+            Ok((first == count()).then_some(first))
+        })
+        .await
+        .unwrap()
+    };
+
+    // Its consent stands, for `plan` and `retry`, and for nothing that nobody said.
+    let before = quiet().await;
     assert_ne!(before, 0);
+    let invited = json!([{
+        "type": "m.room.member", "room_id": closed, "event_id": "$late",
+        "sender": scene.friend.user_id(), "state_key": scene.new.user_id(),
+        "origin_server_ts": 4_000_000_000_000_u64, "content": { "membership": "invite" },
+    }]);
+    for transaction in ["late", "later"] {
+        assert_eq!(town.push(&town.hs_token(), transaction, &invited).await, StatusCode::OK);
+    }
+    chats.old.react(&plan.event_id, "✅").await.unwrap();
+    for chat in [&chats.old, &chats.new] {
+        chat.say("status").await.unwrap();
+        chat.hear_about("finished").await.unwrap();
+    }
+    assert_eq!(count(), before, "when it was finished");
+
+    chats.old.say("forget").await.unwrap();
+    chats.old.hear_about("deleted").await.unwrap();
+    chats.new.hear_about("`forget`").await.unwrap();
+    let before = quiet().await;
     say_everything(&chats.new, scene.old.user_id()).await;
     say_everything(&chats.old, scene.new.user_id()).await;
     scene.bot.kill().await.unwrap();
