@@ -5,6 +5,7 @@ use ruma::{
     api::{
         Metadata, OutgoingRequest, SupportedVersions,
         auth_scheme::{AuthScheme, SendAccessToken},
+        client::account::whoami,
         path_builder::PathBuilder,
     },
 };
@@ -67,6 +68,7 @@ pub struct Account {
     auth: Arc<Auth>,
     ended: CancellationToken,
     stop: CancellationToken,
+    outlasts: bool,
 }
 
 impl fmt::Debug for Account {
@@ -90,6 +92,7 @@ impl Account {
             auth: Arc::new(auth),
             ended: mandate.ended().clone(),
             stop: mandate.ended().clone(),
+            outlasts: false,
         }
     }
 
@@ -97,6 +100,17 @@ impl Account {
     /// A request that is on its way is not dropped.
     pub fn until(self, stop: CancellationToken) -> Self {
         Self { stop, ..self }
+    }
+
+    /// The same account, whose requests wait for its homeserver also when that is away for hours.
+    pub(crate) fn outlasting(self) -> Self {
+        Self { outlasts: true, ..self }
+    }
+
+    /// Waits for the homeserver if it is away. Whether it was.
+    pub(crate) async fn was_away(&self) -> bool {
+        let asked = self.send(whoami::v3::Request::new()).await;
+        asked.is_err_and(|failure| failure.is_away()) && self.whoami().await.is_ok()
     }
 
     /// The same account, whose requests give up waiting for their turn also once the token is
@@ -156,6 +170,7 @@ impl Account {
         errand: Errand<'_>,
         request: R,
     ) -> Result<R::IncomingResponse, Failure> {
+        let errand = Errand { outlasts: self.outlasts, ..errand };
         let attempt = || self.attempt(errand.action, request.clone());
         self.transport.pacing().run(&self.user_id, errand, &self.stop, attempt).await
     }

@@ -118,6 +118,16 @@ impl Failure {
         }
     }
 
+    /// Whether the homeserver is not there at all, as while it is restarted: nothing answers, or only
+    /// a proxy does.
+    pub fn is_away(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { fault: Fault::NoConnection(_), .. }
+                | Self::Faulty { status: 502..=504, code: None, .. }
+        )
+    }
+
     /// How long the homeserver wants to be left alone, when it says so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -61,6 +61,10 @@ const MOST_INVITEE_WAITS: u32 = 16;
 const KEPT_FROM: Duration = Duration::from_secs(2);
 /// How often what is worth a retry is sent again.
 const MOST_RETRIES: usize = 4;
+/// For how long a homeserver that is away is waited for by what outlasts that, and how often it is
+/// looked for.
+const AWAY_FOR: SignedDuration = SignedDuration::from_hours(24);
+const AWAY_PAUSE: Duration = Duration::from_secs(30);
 /// A lane without requests is forgotten after this time.
 const LANE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
 
@@ -150,11 +154,13 @@ pub(super) struct Errand<'a> {
     pub(super) invited: Option<&'a UserId>,
     /// Whether it waits for tokens; if not, it fails as limited.
     pub(super) patient: bool,
+    /// Whether it waits for a homeserver that is away for more than a moment.
+    pub(super) outlasts: bool,
 }
 
 impl From<Action> for Errand<'_> {
     fn from(action: Action) -> Self {
-        Self { action, room: None, invited: None, patient: true }
+        Self { action, room: None, invited: None, patient: true, outlasts: false }
     }
 }
 
@@ -316,7 +322,7 @@ impl Pacing {
         let action = errand.action;
         let lane = self.lane(account, &errand);
         let mut ticket = Ticket::take(lane.clone(), Draws::of_room(account, &errand));
-        let mut retries = self.retries();
+        let (mut retries, begun) = (self.retries(), self.clock.now());
         loop {
             let turn = ticket.turn(self, errand.patient, stop).await;
             self.hold(&errand, std::mem::take(&mut ticket.held_for));
@@ -355,7 +361,10 @@ impl Pacing {
                 tracing::debug!(%account, "the invited account's server takes no invite for now");
                 ticket.go_back();
             } else if failure.is_retryable()
-                && let Some(delay) = retries.next()
+                && let Some(delay) = retries.next().or_else(|| {
+                    let is_waited_for = errand.outlasts && failure.is_away();
+                    (is_waited_for && now.duration_since(begun) < AWAY_FOR).then_some(AWAY_PAUSE)
+                })
             {
                 tracing::debug!(%account, ?action, ?delay, %failure, "to be tried again");
                 ticket.set_aside(now + delay, &self.clock, stop).await?;

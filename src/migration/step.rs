@@ -306,7 +306,13 @@ impl Stage {
             let members = self.members(room).await?;
             let nearness =
                 members.map_or(Nearness::Elsewhere, |(_, members)| self.nearness(&members));
-            joined = new.join(room, via, nearness).await;
+            joined = new.join(room, via.clone(), nearness).await;
+        }
+        // Where the old account's homeserver is the way in, the join fails while that is away.
+        if let (Err(Failure::Faulty { status: 502..=504, .. }), Some(old)) = (&joined, &self.old)
+            && old.was_away().await
+        {
+            joined = new.join(room, via, Nearness::Elsewhere).await;
         }
         joined.map(|_room_id| StepResult::Done).map_err(|failure| StepError::of(Side::New, failure))
     }

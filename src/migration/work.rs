@@ -276,8 +276,8 @@ impl Inner {
         resumed: bool,
         stop: &CancellationToken,
     ) -> Result<(Stage, watch::Sender<super::run::Memberships>), Trouble> {
-        let old = self.open(job, Side::Old, stop).await?;
-        let new = self.open(job, Side::New, stop).await?;
+        let old = self.open(job, Side::Old, stop).await?.map(Account::outlasting);
+        let new = self.open(job, Side::New, stop).await?.map(Account::outlasting);
         let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
         let read = async || {
             read_memberships(old.as_ref(), new.as_ref(), old_user, new_user)

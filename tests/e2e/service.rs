@@ -1,9 +1,11 @@
 //! The bot as an application service: people give no password, and the bot acts as them all the
 //! same, once they have agreed.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
-use lab::{Account, Bot, Pair, RoomSpec, served_pair};
+use lab::{
+    Account, Bot, BotOptions, Homeserver, Lab, Options, Pair, RoomSpec, Service, served_pair, wait,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -169,4 +171,70 @@ async fn a_homeserver_that_does_not_know_the_registration_is_told_of_and_login_h
     log_in(&chats.new).await;
     moved(&chats).await;
     assert!(is_in(&scene.new, &room).await);
+}
+
+/// Moves somebody from one server to another, without a password.
+async fn moves(bot: &Bot, from: &Homeserver, to: &Homeserver) {
+    let old = from.person("old").await.unwrap();
+    let new = to.person("new").await.unwrap();
+    let friend = from.account("friend").await.unwrap();
+    let room = RoomSpec::private("Private").invite(friend.user_id());
+    let room = old.create_room(room).await.unwrap();
+    friend.join(&room).await.unwrap();
+    let chat = old.chat_with(bot.user_id(), false).await.unwrap();
+    let other = new.chat_with(bot.user_id(), false).await.unwrap();
+    chat.say(&format!("start {}", new.user_id())).await.unwrap();
+    other.hear_about("wants to move to this account").await.unwrap();
+    other.say(&format!("accept {}", old.user_id())).await.unwrap();
+    moved(&Chats { old: chat, new: other }).await;
+    assert!(is_in(&new, &room).await);
+}
+
+#[tokio::test]
+async fn a_bot_that_three_servers_know_moves_people_between_all_of_them_at_once() {
+    let service = Service::new(Path::new(TERN), "tern").unwrap();
+    let options = Options { services: vec![service.clone()], ..Options::default() };
+    let lab = Lab::new().unwrap();
+    let start = || lab.homeserver(&options);
+    let (a, b, c) = tokio::try_join!(start(), start(), start()).unwrap();
+    let account = a.account("bot").await.unwrap();
+    let servers = [&a, &b, &c];
+    let options = BotOptions {
+        settings: json!({ "access": { "allow": ["@*:*"] } }),
+        service: Some(&service),
+        ..BotOptions::new(Path::new(TERN), &account, &servers)
+    };
+    let bot = Bot::start(&lab, options).await.unwrap();
+    tokio::join!(moves(&bot, &a, &b), moves(&bot, &b, &c), moves(&bot, &c, &a));
+}
+
+#[tokio::test]
+async fn homeservers_that_are_stopped_in_the_middle_of_a_run_only_delay_it() {
+    let service = Service::new(Path::new(TERN), "tern").unwrap();
+    let options = Options { services: vec![service.clone()], ..Options::default() };
+    let pair = Lab::new().unwrap().pair(&options).await.unwrap();
+    let sooner = json!({ "timeouts": { "retry_after": "1s" } });
+    let scene = Scene::with_service(&pair, "stopped", Some(&service), sooner).await;
+    let mut rooms = Vec::new();
+    for number in 0..12 {
+        rooms.push(scene.private_room(&format!("Private {number}")).await);
+    }
+    let chats = scene.consented().await;
+    chats.old.hear_about("The plan:").await.unwrap();
+    chats.old.say("go").await.unwrap();
+    wait::until("the run has begun", Duration::from_secs(30), || async {
+        Ok(is_in(&scene.new, &rooms[0]).await.then_some(()))
+    })
+    .await
+    .unwrap();
+    for homeserver in [&pair.new, &pair.old] {
+        homeserver.stop().await.unwrap();
+        homeserver.start_again().await.unwrap();
+    }
+    let old = chats.old.with_patience(Duration::from_secs(100));
+    let report = old.hear_about("`forget`").await.unwrap().body;
+    assert!(!report.to_lowercase().contains("failed"), "{report}");
+    for room in &rooms {
+        assert!(is_in(&scene.new, room).await);
+    }
 }

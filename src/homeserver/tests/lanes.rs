@@ -212,6 +212,31 @@ async fn an_invite_that_never_passes_fails_in_the_end() {
 }
 
 #[tokio::test]
+async fn a_homeserver_that_is_away_for_long_is_waited_for_by_what_outlasts_that() {
+    let fake = Fake::start(|_, before| match before {
+        0..20 => fake::json(503, &json!("nobody is here")),
+        _ => ok(),
+    })
+    .await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let waiting = join(arctic(), &account.outlasting());
+    for _ in 0..20 {
+        pass_the_next_wait(&clock).await;
+    }
+    waiting.await.unwrap().unwrap();
+    assert_eq!(fake.calls().len(), 21);
+    // A room that the homeserver itself says no about is not waited for.
+    let fake = Fake::start(|_, _| error(503, "M_UNKNOWN", "Not this one")).await;
+    let account = super::account(&transport(&clock), &fake).await;
+    let failing = join(arctic(), &account.outlasting());
+    for _ in 0..4 {
+        pass_the_next_wait(&clock).await;
+    }
+    failing.await.unwrap().unwrap_err();
+}
+
+#[tokio::test]
 async fn other_faults_are_retried_a_few_times() {
     let fake = Fake::start(|_, _| error(500, "M_UNKNOWN", "Internal server error")).await;
     let clock = clock();
