@@ -308,6 +308,12 @@ pub struct Options {
     /// one's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prefer_old: bool,
+    /// Rooms that `fast` would open for a moment, as shown last.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub fast_shown: BTreeSet<OwnedRoomId>,
+    /// Those of them to which the person said `fast yes`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub fast: BTreeSet<OwnedRoomId>,
 }
 
 /// What a person can leave out of a migration, besides rooms.

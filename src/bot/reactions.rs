@@ -4,7 +4,7 @@ use matrix_sdk::ruma::{EventId, OwnedEventId, RoomId, UserId};
 
 use super::{
     answer::Answer,
-    commands::{Context, ask},
+    commands::{Context, ask, fast},
     inbox::Undone,
     records::{Person, Prompt},
     shared::Bot,
@@ -31,7 +31,7 @@ pub(super) async fn offer(
     bot.shared.records.put_prompt(event, to, prompt).await?;
     let keys: &[&str] = match prompt {
         Prompt::Consent { .. } | Prompt::InviteRequest { .. } => &[YES, NO],
-        Prompt::Plan { .. } | Prompt::Ask { .. } => &[YES],
+        Prompt::Plan { .. } | Prompt::Ask { .. } | Prompt::Fast { .. } => &[YES],
     };
     let cause = Cause::command(event);
     for (part, key) in keys.iter().enumerate() {
@@ -59,6 +59,7 @@ pub(super) async fn obey(
             answer_request(bot, said, migration, false).await
         }
         (Prompt::Ask { migration }, true, _) => send_requests(bot, said, to, migration).await,
+        (Prompt::Fast { migration }, true, _) => agree_to_fast(bot, said, to, migration).await,
         (Prompt::InviteRequest { migration, room }, ..) => {
             moderators_word(bot, said, key, migration, &room).await
         }
@@ -144,6 +145,20 @@ async fn send_requests(
         Shown::Last => {}
     }
     ask::send(Context { bot: &bot.shared, said }).await
+}
+
+async fn agree_to_fast(
+    bot: &Bot,
+    said: &Said,
+    shown: &EventId,
+    migration: MigrationId,
+) -> Result<Answer, Refusal> {
+    match standing_of(bot, said, shown, migration, |person| person.fast)? {
+        Shown::ToAnother => return Ok(Answer::default()),
+        Shown::Before => return Ok(wording::outdated_fast().into()),
+        Shown::Last => {}
+    }
+    fast::choose(Context { bot: &bot.shared, said }, true).await
 }
 
 /// What a moderator answers to an invite request in a direct message.

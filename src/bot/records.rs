@@ -49,6 +49,9 @@ pub(super) struct Person {
     /// The invite requests shown to them last.
     #[serde(default)]
     pub(super) ask: Option<OwnedEventId>,
+    /// What `fast` showed them last.
+    #[serde(default)]
+    pub(super) fast: Option<OwnedEventId>,
     /// How it stands with inviting them.
     pub(super) outreach: Outreach,
 }
@@ -82,6 +85,11 @@ pub(super) enum Prompt {
         /// Of which migration.
         migration: MigrationId,
     },
+    /// What `fast` would do, to be agreed to.
+    Fast {
+        /// In which migration.
+        migration: MigrationId,
+    },
     /// An invite request, to be answered by a moderator.
     InviteRequest {
         /// Of which migration.
@@ -101,6 +109,7 @@ impl Prompt {
         match self {
             Self::Consent { migration }
             | Self::Ask { migration }
+            | Self::Fast { migration }
             | Self::InviteRequest { migration, .. }
             | Self::Plan { migration } => *migration,
         }
@@ -189,6 +198,7 @@ impl Records {
         match prompt {
             Prompt::Plan { .. } => person.plan = Some(event.to_owned()),
             Prompt::Ask { .. } => person.ask = Some(event.to_owned()),
+            Prompt::Fast { .. } => person.fast = Some(event.to_owned()),
             Prompt::Consent { .. } | Prompt::InviteRequest { .. } => {}
         }
         batch.put(&self.people, shown_to.as_str(), &person)?;
@@ -290,6 +300,7 @@ mod tests {
             listed: vec![room_id!("!a:example.org").to_owned().into()],
             plan: Some(event_id!("$plan").to_owned()),
             ask: Some(event_id!("$ask").to_owned()),
+            fast: Some(event_id!("$fast").to_owned()),
             outreach: Outreach {
                 room_id: Some(room_id!("!made:example.org").to_owned()),
                 invited: true,
@@ -313,6 +324,7 @@ mod tests {
         let prompts = [
             Prompt::Consent { migration: MigrationId(3) },
             Prompt::Ask { migration: MigrationId(3) },
+            Prompt::Fast { migration: MigrationId(3) },
             Prompt::InviteRequest {
                 migration: MigrationId(3),
                 room: room_id!("!asked:example.org").to_owned(),

@@ -120,6 +120,12 @@ impl Account {
         (self.clone().until(stop.clone()), stop)
     }
 
+    /// The same account, whose requests go on for as long as the mandate stands, whatever else is
+    /// told to stop.
+    pub(crate) fn beyond_stop(&self) -> Self {
+        Self { stop: self.ended.clone(), outlasts: false, ..self.clone() }
+    }
+
     /// Whose account it is.
     pub fn user_id(&self) -> &UserId {
         &self.user_id
@@ -170,12 +176,23 @@ impl Account {
         errand: Errand<'_>,
         request: R,
     ) -> Result<R::IncomingResponse, Failure> {
+        self.run_in_turn(errand, || self.attempt(errand.action, request.clone())).await
+    }
+
+    /// Runs `attempt` when the turn of an errand has come.
+    pub(super) async fn run_in_turn<T, F>(
+        &self,
+        errand: Errand<'_>,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
         let errand = Errand { outlasts: self.outlasts, ..errand };
-        let attempt = || self.attempt(errand.action, request.clone());
         self.transport.pacing().run(&self.user_id, errand, &self.stop, attempt).await
     }
 
-    async fn attempt<R: AccountRequest>(
+    pub(super) async fn attempt<R: AccountRequest>(
         &self,
         action: Action,
         request: R,

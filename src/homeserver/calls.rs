@@ -1,6 +1,7 @@
 //! The calls that a migration makes, each a thin function over ruma's request.
 
 mod asking;
+mod lobby;
 mod personal;
 mod profile_fields;
 mod service;
@@ -66,6 +67,15 @@ pub enum Nearness {
     /// Nobody knows.
     #[default]
     Unknown,
+}
+
+impl Nearness {
+    fn join(self) -> Action {
+        match self {
+            Self::Here => Action::LocalJoin,
+            Self::Elsewhere | Self::Unknown => Action::RemoteJoin,
+        }
+    }
 }
 
 /// A fresh session.
@@ -355,14 +365,10 @@ impl Account {
         via: Vec<OwnedServerName>,
         nearness: Nearness,
     ) -> Result<OwnedRoomId, Failure> {
-        let action = match nearness {
-            Nearness::Here => Action::LocalJoin,
-            Nearness::Elsewhere | Nearness::Unknown => Action::RemoteJoin,
-        };
         let errand = Errand {
             room: <&RoomId>::try_from(room).ok(),
             patient: nearness != Nearness::Unknown,
-            ..action.into()
+            ..nearness.join().into()
         };
         let mut request = join_room_by_id_or_alias::v3::Request::new(room.to_owned());
         request.via = via;

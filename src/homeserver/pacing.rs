@@ -90,6 +90,8 @@ pub enum Action {
     Message,
     /// Writing a state event.
     State,
+    /// Making a room: not done again by itself when it is not known whether it was done.
+    CreateRoom,
     /// Writing account data, a tag or a push rule.
     AccountData,
     /// Changing the profile.
@@ -126,6 +128,7 @@ impl Action {
             Self::Knock => "knock",
             Self::Message => "message",
             Self::State => "state",
+            Self::CreateRoom => "create_room",
             Self::AccountData => "account_data",
             Self::Profile => "profile",
             Self::Media => "media",
@@ -361,6 +364,7 @@ impl Pacing {
                 tracing::debug!(%account, "the invited account's server takes no invite for now");
                 ticket.go_back();
             } else if failure.is_retryable()
+                && action != Action::CreateRoom
                 && let Some(delay) = retries.next().or_else(|| {
                     let is_waited_for = errand.outlasts && failure.is_away();
                     (is_waited_for && now.duration_since(begun) < AWAY_FOR).then_some(AWAY_PAUSE)

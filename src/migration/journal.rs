@@ -1,13 +1,15 @@
 //! What migrations write down: typed tables, and changes that are committed as one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ruma::{EventId, OwnedUserId, UserId};
+use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{
-    Event, Migration, MigrationId, Notice, Plan, Report, Said, Side, StepResult, holdings::Copies,
+    Event, Migration, MigrationId, Notice, Plan, Report, Said, Side, StepResult,
+    fast::{Lobby, Opening},
+    holdings::Copies,
     step::RoomRecord,
 };
 use crate::{
@@ -27,6 +29,9 @@ pub(crate) struct Journal {
     copies: Table<Copies>,
     /// Push rules that may have been given in part, by their names.
     rules_begun: Table<()>,
+    lobbies: Table<Lobby>,
+    /// Join rules that were changed for a moment, by room.
+    openings: Table<Opening>,
     reports: Table<Report>,
     notices: Table<Notice>,
     handled: Table<Handled>,
@@ -104,6 +109,8 @@ impl Journal {
             holdings: store.table("holding"),
             copies: store.table("copies"),
             rules_begun: store.table("rule_begun"),
+            lobbies: store.table("lobby"),
+            openings: store.table("opening"),
             reports: store.table("report"),
             notices: store.table("notice"),
             handled: store.table("handled"),
@@ -172,6 +179,65 @@ impl Journal {
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
         batch.put(&self.rules_begun, &sub_key(id, rule_id), &())?;
+        self.store.commit(batch).await
+    }
+
+    pub(crate) fn lobby(&self, id: MigrationId) -> Result<Option<Lobby>, StoreError> {
+        self.lobbies.get(&key(id))
+    }
+
+    pub(crate) async fn record_lobby(
+        &self,
+        id: MigrationId,
+        lobby: &Lobby,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.lobbies, &key(id), lobby)?;
+        self.store.commit(batch).await
+    }
+
+    /// Join rules that were changed for a moment, by room.
+    pub(crate) fn openings(
+        &self,
+        id: MigrationId,
+    ) -> Result<BTreeMap<OwnedRoomId, Opening>, StoreError> {
+        let prefix = sub_key(id, "");
+        let mut openings = BTreeMap::new();
+        for record in self.openings.iter_prefix(&prefix) {
+            let (key, opening) = record?;
+            if let Ok(room_id) = OwnedRoomId::try_from(&key[prefix.len()..]) {
+                openings.insert(room_id, opening);
+            }
+        }
+        Ok(openings)
+    }
+
+    pub(crate) fn opening(
+        &self,
+        id: MigrationId,
+        room: &RoomId,
+    ) -> Result<Option<Opening>, StoreError> {
+        self.openings.get(&sub_key(id, room.as_str()))
+    }
+
+    pub(crate) async fn record_opening(
+        &self,
+        id: MigrationId,
+        room: &RoomId,
+        opening: &Opening,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.openings, &sub_key(id, room.as_str()), opening)?;
+        self.store.commit(batch).await
+    }
+
+    pub(crate) async fn record_report(
+        &self,
+        id: MigrationId,
+        report: &Report,
+    ) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.reports, &key(id), report)?;
         self.store.commit(batch).await
     }
 
@@ -344,6 +410,10 @@ impl Journal {
         batch.remove(&self.plans, &key);
         batch.remove(&self.reports, &key);
         batch.remove(&self.copies, &key);
+        batch.remove(&self.lobbies, &key);
+        for room in self.openings(migration.id)?.keys() {
+            batch.remove(&self.openings, &sub_key(migration.id, room.as_str()));
+        }
         self.forget_steps(&mut batch, migration.id)?;
         for record in self.notices.iter() {
             let (key, notice) = record?;

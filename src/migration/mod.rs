@@ -9,6 +9,7 @@ mod awaited;
 mod commands;
 mod estimate;
 mod event;
+mod fast;
 mod holdings;
 mod job;
 mod journal;
@@ -46,6 +47,7 @@ pub(crate) use self::{
 pub use self::{
     commands::Which,
     event::{Event, Notice, SecretMessage, ToModerator, Unanswered},
+    fast::{FastOffer, OpenedRoom, OpeningState},
     holdings::{Holding, PlannedHolding, Treatment},
     plan::{
         AfterJoin, Entry, Note, Omission, Pending, Plan, PlannedRoom, Reason, RoomLabel, Route,

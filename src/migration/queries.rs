@@ -10,13 +10,16 @@ use ruma::{EventId, UserId};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Access, Job, Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress, Reading,
-    Refusal, Report, Side, Wait,
-    estimate::{self, Work},
+    Access, FastOffer, Job, Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress,
+    Reading, Refusal, Report, Side, Wait,
+    estimate::{self, BUDGETS, Work},
     report::{Check, Findings},
     step::RoomRecord,
 };
-use crate::{homeserver::Kind, store::StoreError};
+use crate::{
+    homeserver::{Budget, Kind},
+    store::StoreError,
+};
 
 impl Migrations {
     /// The notices that are not delivered yet, in order, and from then on each new one. There is
@@ -125,6 +128,9 @@ impl Migrations {
         let plan = self.0.journal.plan(id)?.ok_or(Refusal::NoPlan)?;
         let mut plan = plan.with(&migration.options);
         plan.takes = self.0.takes(&migration, &Work::of(&plan, &migration, &HashMap::new()));
+        if migration.phase == Phase::AwaitingGo && migration.options.fast.is_empty() {
+            plan.takes_with_fast = self.0.fast_offer(&migration)?.map(|offer| offer.takes);
+        }
         Ok(plan)
     }
 
@@ -216,28 +222,49 @@ impl Migrations {
 impl super::Inner {
     /// How long work takes, as homeservers' limits are known right now; nothing to say of none.
     fn takes(&self, migration: &Migration, work: &Work) -> Option<Duration> {
+        (work.rooms > 0).then(|| estimate::time(work, self.budgets_of(migration)))
+    }
+
+    /// What `fast` would do, where that is worth it.
+    pub(super) fn fast_offer(&self, migration: &Migration) -> Result<Option<FastOffer>, Refusal> {
+        if !migration.old.access.is_given() || !migration.new.access.is_given() {
+            return Ok(None);
+        }
+        let plan = self.journal.plan(migration.id)?.ok_or(Refusal::NoPlan)?;
+        let plan = plan.with(&migration.options);
+        let records = self.records(migration)?;
+        let offer = estimate::fast_offer(&plan, migration, &records, self.budgets_of(migration));
+        Ok(Some(offer).filter(FastOffer::is_worth_it))
+    }
+
+    /// What each side's homeserver allows, as far as that is known right now.
+    fn budgets_of(&self, migration: &Migration) -> impl Fn(Side, Kind) -> Option<Budget> {
+        let budget = |side, kind| self.budget(migration, side, kind);
+        let known: HashMap<_, _> =
+            BUDGETS.into_iter().map(|(side, kind)| ((side, kind), budget(side, kind))).collect();
+        move |side, kind| known.get(&(side, kind)).copied().flatten()
+    }
+
+    fn budget(&self, migration: &Migration, side: Side, kind: Kind) -> Option<Budget> {
         let servers = |side| migration.party(side).user_id.server_name();
-        let budget = |side: Side, kind: Kind| {
-            // Invitations are counted by who is invited.
-            let of = match kind {
-                Kind::InvitesOf | Kind::InvitesFromAfar => &migration.new.user_id,
-                _ => &migration.party(side).user_id,
-            };
-            let is_far = servers(Side::Old) != servers(Side::New);
-            let party = migration.party(side);
-            // Nothing exempts from the limit on invitations that come over federation.
-            if kind != Kind::InvitesFromAfar
-                && party.access == Access::Masquerade
-                && self.sessions.exempts(&party.user_id)
-            {
-                return None;
-            }
-            let pacing = self.transport.pacing();
-            (kind != Kind::InvitesFromAfar || is_far)
-                .then(|| pacing.budget(servers(side), kind, of))
-                .flatten()
+        // Invitations are counted by who is invited.
+        let of = match kind {
+            Kind::InvitesOf | Kind::InvitesFromAfar => &migration.new.user_id,
+            _ => &migration.party(side).user_id,
         };
-        (work.rooms > 0).then(|| estimate::time(work, budget))
+        let is_far = servers(Side::Old) != servers(Side::New);
+        let party = migration.party(side);
+        // Nothing exempts from the limit on invitations that come over federation.
+        if kind != Kind::InvitesFromAfar
+            && party.access == Access::Masquerade
+            && self.sessions.exempts(&party.user_id)
+        {
+            return None;
+        }
+        let pacing = self.transport.pacing();
+        (kind != Kind::InvitesFromAfar || is_far)
+            .then(|| pacing.budget(servers(side), kind, of))
+            .flatten()
     }
 
     /// Writes a report of what is recorded, held against `check`.
@@ -273,6 +300,7 @@ impl super::Inner {
             records,
             direct_chats: self.journal.direct_chats(migration.id)?,
             holdings: self.journal.holdings(migration.id)?,
+            openings: self.journal.openings(migration.id)?,
             check,
             now: self.now(),
         })

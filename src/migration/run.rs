@@ -1,6 +1,7 @@
 //! The run: carries a plan out, room by room, and stops cleanly wherever it is.
 
 mod copying;
+mod lobby;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -20,7 +21,7 @@ use ruma::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::copying::Copying;
+use self::{copying::Copying, lobby::Lobby};
 use super::{
     Entry, MigrationId, Plan, PlannedRoom, Route, Side, StepResult,
     journal::Journal,
@@ -87,17 +88,18 @@ impl Run<'_> {
         };
         let direct = DirectChats::of(self.plan);
         let doors = Doors::of(self.plan);
+        let lobby = Lobby::of(&self);
         let rooms: FuturesUnordered<_> = self
             .plan
             .rooms
             .iter()
             .map(|room| {
                 let record = records.remove(room.room.id.as_str()).unwrap_or_default();
-                self.bring_into(room, record, &doors, &direct, &copying)
+                self.bring_into(room, record, &doors, &lobby, &direct, &copying)
             })
             .collect();
         let end = tokio::select! {
-            end = self.carry_out_with(rooms, &direct, &copying) => end,
+            end = self.carry_out_with(rooms, &lobby, &direct, &copying) => end,
             never = self.watch_joins(memberships) => match never {},
         };
         if self.old_lost.load(Ordering::Relaxed) { RunEnd::AccessLost(Side::Old) } else { end }
@@ -107,12 +109,19 @@ impl Run<'_> {
     async fn carry_out_with(
         &self,
         rooms: FuturesUnordered<impl Future<Output = Result<(), RunEnd>>>,
+        lobby: &Lobby<'_>,
         direct: &DirectChats,
         copying: &Copying<'_>,
     ) -> RunEnd {
         let rooms = async {
             copying.profile().await;
-            self.drain(rooms, direct).await
+            if let Err(end) = lobby.make().await {
+                self.stop.cancel();
+                return end;
+            }
+            // The invitation to the lobby goes before all others.
+            let (admitted, end) = tokio::join!(lobby.admit(), self.drain(rooms, direct));
+            admitted.err().unwrap_or(end)
         };
         let (copied, end) = tokio::join!(copying.without_rooms(), rooms);
         match (copied, end) {
@@ -147,6 +156,7 @@ impl Run<'_> {
         room: &PlannedRoom,
         mut record: RoomRecord,
         doors: &Doors,
+        lobby: &Lobby<'_>,
         direct: &DirectChats,
         copying: &Copying<'_>,
     ) -> Result<(), RunEnd> {
@@ -155,7 +165,10 @@ impl Run<'_> {
             Route::Join(Entry::Public | Entry::Invited) => {
                 self.enter(room, &mut record, false).await?
             }
-            Route::InviteAndJoin => self.enter(room, &mut record, true).await?,
+            Route::InviteAndJoin => {
+                let opened = room.opens && lobby.enter(room, &mut record).await?;
+                opened || self.enter(room, &mut record, true).await?
+            }
             Route::Join(Entry::Through { room: gate, or_invite }) => {
                 let is_open = doors.wait_for(gate, self.stop).await.ok_or(RunEnd::Stopped)?;
                 let mut entered =
@@ -183,12 +196,16 @@ impl Run<'_> {
 
     /// What is written down of a step, unless it ended the run.
     fn result_of(result: Result<StepResult, StepError>) -> Result<StepResult, RunEnd> {
-        match result {
-            Ok(result) => Ok(result),
-            Err(StepError::Failed(failure)) => Ok(StepResult::Failed(failure)),
-            Err(StepError::Stopped) => Err(RunEnd::Stopped),
-            Err(StepError::AccessLost(side)) => Err(RunEnd::AccessLost(side)),
-            Err(StepError::Broken(error)) => Err(RunEnd::Broken(error)),
+        result.or_else(|error| Self::failure_of(error).map(StepResult::Failed))
+    }
+
+    /// Why a step failed, unless that ends the run.
+    fn failure_of(error: StepError) -> Result<Failure, RunEnd> {
+        match error {
+            StepError::Failed(failure) => Ok(failure),
+            StepError::Stopped => Err(RunEnd::Stopped),
+            StepError::AccessLost(side) => Err(RunEnd::AccessLost(side)),
+            StepError::Broken(error) => Err(RunEnd::Broken(error)),
         }
     }
 
@@ -225,7 +242,18 @@ impl Run<'_> {
             result = step.run(id, &self.stage) => result,
             () = self.stop.cancelled(), if step.waits_for_a_person() => Err(StepError::Stopped),
         };
-        let result = Self::result_of(result)?;
+        self.settle(room, record, kind, Self::result_of(result)?).await
+    }
+
+    /// Writes down what came of a step.
+    async fn settle(
+        &self,
+        room: &PlannedRoom,
+        record: &mut RoomRecord,
+        kind: StepKind,
+        result: StepResult,
+    ) -> Result<(), RunEnd> {
+        let id = &room.room.id;
         tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
         measure::step(kind.name(), result.name());
         record.steps.insert(kind, result);

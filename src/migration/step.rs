@@ -230,6 +230,11 @@ impl Stage {
         SignedDuration::try_from(held).unwrap_or(SignedDuration::MAX)
     }
 
+    /// Whether the new account is in a room, or can join it.
+    pub(crate) fn is_let_in(&self, room: &RoomId) -> bool {
+        is_let_in(self.membership(room).as_ref())
+    }
+
     fn membership(&self, room: &RoomId) -> Option<MembershipState> {
         self.memberships.borrow().get(room).cloned()
     }

@@ -8,9 +8,9 @@ use ruma::{event_id, owned_event_id, owned_room_id, owned_user_id, push::RuleKin
 
 use super::{
     Access, Awaited, By, Consent, Ending, Event, Holding, HoldingKind, HoldingOutcome, HoldingRow,
-    Migration, MigrationId, Notice, Options, Outcome, Party, Phase, Plan, PlannedHolding, Report,
-    ReportRow, RoomLabel, RouteKind, SecretMessage, Side, StepResult, ToModerator, Treatment,
-    Unanswered,
+    Migration, MigrationId, Notice, OpenedRoom, OpeningState, Options, Outcome, Party, Phase, Plan,
+    PlannedHolding, Report, ReportRow, RoomLabel, RouteKind, SecretMessage, Side, StepResult,
+    ToModerator, Treatment, Unanswered,
     step::{RoomRecord, StepKind},
 };
 use crate::{clock::Timestamp, homeserver::Failure};
@@ -49,6 +49,8 @@ fn migration() -> Migration {
             skipped_holdings: [HoldingKind::Profile, HoldingKind::PushRules].into(),
             prefer_old: true,
             opened: [owned_room_id!("!opened:a.example")].into(),
+            fast_shown: [owned_room_id!("!shown:a.example")].into(),
+            fast: [owned_room_id!("!fast:a.example")].into(),
         },
         awaited: [
             (owned_room_id!("!asked:a.example"), Awaited::Asked),
@@ -222,6 +224,11 @@ fn a_report_is_stored_in_this_form() {
         rooms: outcomes.into_iter().map(row).collect(),
         direct_chats: Some(StepResult::Done),
         holdings: holdings(),
+        opened: vec![OpenedRoom {
+            room: label(),
+            rule: "invite".into(),
+            state: OpeningState::PutBack,
+        }],
     });
 }
 

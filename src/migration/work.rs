@@ -1,5 +1,6 @@
 //! What a migration's worker does in each phase.
 
+mod rules;
 mod service;
 mod surveys;
 
@@ -74,6 +75,7 @@ impl Inner {
     }
 
     async fn work(&self, job: &Job, stop: &CancellationToken) -> Result<(), StoreError> {
+        self.put_rules_back(job, stop).await?;
         loop {
             let migration = job.migration();
             match &migration.phase {
@@ -186,6 +188,7 @@ impl Inner {
                 }
                 RunEnd::Broken(error) => return Err(error),
             }
+            self.put_rules_back(job, stop).await?;
             let check = self.settled_check(job, migration, &plan, stop).await?;
             if race == MOST_RACES || !self.repeat_lost_races(migration, &plan, &check).await? {
                 return self.finish(job, &plan, &check, stop).await;

@@ -33,7 +33,12 @@ pub(crate) type Chat = Mutex<BTreeMap<u64, (OwnedUserId, Event)>>;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Lives until the migration is finished and everything is told.
-pub(crate) async fn live(director: Arc<Director>, path: &Path, chat: &Chat) -> Migrations {
+pub(crate) async fn live(
+    director: Arc<Director>,
+    path: &Path,
+    chat: &Chat,
+    fast: bool,
+) -> Migrations {
     let mut rng = StdRng::seed_from_u64(1);
     let store = Store::open(path, &path.join("key"), &mut rng).unwrap();
     let store = store.witnessed(director.clone());
@@ -53,14 +58,14 @@ pub(crate) async fn live(director: Arc<Director>, path: &Path, chat: &Chat) -> M
         Migrations::open(bot, settings, store, transport, Appservices::default(), clock).unwrap();
     let mut notices = migrations.notices().unwrap();
     migrations.resume_all();
-    say_all(&migrations, &director).await;
+    say_all(&migrations, &director, fast).await;
     while !(notices.is_empty() && is_finished(&migrations)) {
         let notice = notices.recv().await.unwrap();
         director.pass(format!("post notice {}", notice.id)).await;
         chat.lock().unwrap().insert(notice.id, (notice.to.clone(), notice.event.clone()));
         director.pass(format!("posted notice {}", notice.id)).await;
         migrations.delivered(notice.id).await.unwrap();
-        say_all(&migrations, &director).await;
+        say_all(&migrations, &director, fast).await;
     }
     migrations
 }
@@ -71,7 +76,7 @@ fn is_finished(migrations: &Migrations) -> bool {
 }
 
 /// Whatever can be said in this phase and was not said before.
-async fn say_all(migrations: &Migrations, director: &Director) {
+async fn say_all(migrations: &Migrations, director: &Director, fast: bool) {
     let (old, new) = (<&UserId>::try_from(MARA).unwrap(), <&UserId>::try_from(MARA_NEW).unwrap());
     loop {
         let phase = migrations.of(old).ok().map(|(migration, _)| migration.phase);
@@ -79,6 +84,7 @@ async fn say_all(migrations: &Migrations, director: &Director) {
             None => &[("start", old)],
             Some(Phase::AwaitingConsent) => &[("accept", new)],
             Some(Phase::AwaitingAccess) => &[("login", old), ("login", new)],
+            Some(Phase::AwaitingGo) if fast => &[("fast", old), ("go", old)],
             Some(Phase::AwaitingGo) => &[("go", old)],
             _ => &[],
         };
@@ -91,6 +97,7 @@ async fn say_all(migrations: &Migrations, director: &Director) {
             "start" => migrations.start(&said, new).await,
             "accept" => migrations.accept(&said, old).await,
             "go" => migrations.go(&said).await,
+            "fast" => agree_to_fast(migrations, &said).await,
             _ => migrations.login(&said, Login::Password(Secret::from(PASSWORD.to_owned()))).await,
         };
         match done {
@@ -99,6 +106,11 @@ async fn say_all(migrations: &Migrations, director: &Director) {
             Err(refusal) => panic!("{word} by {by}: {refusal:?}"),
         }
     }
+}
+
+async fn agree_to_fast(migrations: &Migrations, said: &Said) -> Result<(), Refusal> {
+    assert!(migrations.offer_fast(said).await?.is_some(), "it is worth it");
+    migrations.choose_fast(said, true).await.map(drop)
 }
 
 fn said(word: &str, by: &UserId) -> Said {

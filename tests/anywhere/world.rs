@@ -87,7 +87,7 @@ fn rooms(mara: &Hand<'_>, new: &Hand<'_>, jonas: &Hand<'_>, ayse: &Hand<'_>) {
         mara.put(&format!("user/{MARA}/rooms/{room}/tags/m.favourite"), &tag);
     }
     ayse.room(&json!({ "name": "On the new server", "preset": "public_chat" }), &[MARA]);
-    for number in 0..4 {
+    for number in 0..6 {
         let version = if number % 2 == 0 { "12" } else { "10" };
         let body = json!({ "name": format!("Private {number}"), "room_version": version });
         let room = mara.room(&body, &[JONAS]);

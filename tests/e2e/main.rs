@@ -10,6 +10,7 @@ mod by_hand;
 mod check;
 mod consent;
 mod course;
+mod fast;
 mod faults;
 mod holdings;
 mod interrupted;

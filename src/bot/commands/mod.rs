@@ -12,6 +12,7 @@ pub(super) mod ask;
 mod cancel;
 mod choices;
 mod decline;
+pub(super) mod fast;
 mod forget;
 mod go;
 mod help;
@@ -56,6 +57,7 @@ pub(super) static COMMANDS: &[Command] = &[
     skip::COMMAND,
     include::COMMAND,
     prefer::COMMAND,
+    fast::COMMAND,
     go::COMMAND,
     ask::COMMAND,
     status::COMMAND,
@@ -112,6 +114,7 @@ pub(super) enum Run {
     User(DoesWith<OwnedUserId>),
     Choices(DoesWith<Choices>),
     Side(DoesWith<Side>),
+    YesOrNo(DoesWith<Option<bool>>),
     Route(DoesWith<Option<RouteKind>>),
     Login(DoesWith<Login>),
     Ask(DoesWith<Ask>),
@@ -129,6 +132,8 @@ impl Command {
             (Run::User(run), Argument::User(user)) => run(context, user),
             (Run::Choices(run), Argument::Choices(choices)) => run(context, choices),
             (Run::Side(run), Argument::Side(side)) => run(context, side),
+            (Run::YesOrNo(run), Argument::None) => run(context, None),
+            (Run::YesOrNo(run), Argument::YesOrNo(word)) => run(context, Some(word)),
             (Run::Route(run), Argument::None) => run(context, None),
             (Run::Route(run), Argument::Route(route)) => run(context, Some(route)),
             (Run::Login(run), Argument::Login(login)) => run(context, login),
@@ -179,6 +184,7 @@ impl Named for Command {
             Run::User(_) => Arguments::User,
             Run::Choices(_) => Arguments::Choices,
             Run::Side(_) => Arguments::Side,
+            Run::YesOrNo(_) => Arguments::YesOrNo,
             Run::Route(_) => Arguments::Route,
             Run::Login(_) => Arguments::Login,
             Run::Ask(_) => Arguments::Ask,

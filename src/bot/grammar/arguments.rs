@@ -28,6 +28,8 @@ pub(crate) enum Arguments {
     Route,
     /// `old` or `new`.
     Side,
+    /// Perhaps `yes` or `no`.
+    YesOrNo,
     /// A migration, by its number or one of its accounts.
     Migration,
     /// Anything that is said, as it is.
@@ -53,6 +55,8 @@ pub(crate) enum Argument {
     Route(RouteKind),
     /// One of the two accounts.
     Side(Side),
+    /// Whether it was yes.
+    YesOrNo(bool),
     /// A migration.
     Migration(Which),
     /// What is said.
@@ -116,6 +120,8 @@ pub(crate) enum Problem {
     NotAMigration(String),
     /// This is neither `old` nor `new`.
     NotASide(String),
+    /// This is neither `yes` nor `no`.
+    NotYesOrNo(String),
     /// This is no route.
     NotARoute {
         /// What was written.
@@ -155,6 +161,10 @@ pub(super) fn read(arguments: Arguments, rest: &str) -> Result<Argument, Problem
             let word = words.next().ok_or(Problem::Missing)?;
             nothing_more(words, Argument::Side(side(word)?))
         }
+        Arguments::YesOrNo => match words.next() {
+            None => Ok(Argument::None),
+            Some(word) => nothing_more(words, Argument::YesOrNo(yes_or_no(word)?)),
+        },
         Arguments::Route => match words.next() {
             None => Ok(Argument::None),
             Some(word) => nothing_more(words, Argument::Route(route(word)?)),
@@ -213,6 +223,14 @@ fn side(word: &str) -> Result<Side, Problem> {
         "old" => Ok(Side::Old),
         "new" => Ok(Side::New),
         _ => Err(Problem::NotASide(word.to_owned())),
+    }
+}
+
+fn yes_or_no(word: &str) -> Result<bool, Problem> {
+    match word.to_lowercase().as_str() {
+        "yes" | "✅" => Ok(true),
+        "no" | "❌" => Ok(false),
+        _ => Err(Problem::NotYesOrNo(word.to_owned())),
     }
 }
 

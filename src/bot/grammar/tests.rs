@@ -24,6 +24,7 @@ const COMMANDS: &[Spec] = &[
     Spec("rooms", Arguments::Route),
     Spec("skip", Arguments::Choices),
     Spec("prefer", Arguments::Side),
+    Spec("fast", Arguments::YesOrNo),
     Spec("go", Arguments::None),
     Spec("ask", Arguments::Ask),
 ];
@@ -42,6 +43,7 @@ fn shown(argument: &Argument) -> String {
         Argument::User(user) => user.to_string(),
         Argument::Choices(choices) => format!("{choices:?}"),
         Argument::Side(side) => format!("{side:?}"),
+        Argument::YesOrNo(yes) => if *yes { "yes" } else { "no" }.to_owned(),
         Argument::Route(route) => format!("{route:?}"),
         Argument::Login(Login::Password(secret)) => {
             format!("password [{}]", secret.expose_secret())
@@ -113,6 +115,10 @@ fn commands_are_read_in_every_way_people_write_them() {
         "prefer NEW",
         "prefer",
         "prefer mine",
+        "fast",
+        "fast YES",
+        "fast no",
+        "fast lane",
         "skip 99999999999999999999",
         "login",
         "login none",

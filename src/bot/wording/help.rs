@@ -106,6 +106,20 @@ pub(crate) mod texts {
         more: &["It takes the same names as `skip`."],
         example: "include 3",
     };
+    /// `fast`
+    pub(crate) const FAST: Help = Help {
+        usage: "fast, fast yes, fast no",
+        does: "saves waiting for invitations by opening private rooms to the new account for a \
+               moment, after showing in which rooms, and what others see of it",
+        more: &[
+            "Homeservers let an account be invited only so often, so many private rooms can take \
+             hours. Where the old account may change who may join, I can let the new account in \
+             without an invitation, and put the rule back.",
+            "`fast` shows the rooms and changes nothing. `fast yes` agrees, `fast no` takes that \
+             back.",
+        ],
+        example: "fast",
+    };
     /// `prefer`
     pub(crate) const PREFER: Help = Help {
         usage: "prefer old, prefer new",

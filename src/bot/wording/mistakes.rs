@@ -59,6 +59,9 @@ fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
         ArgumentProblem::NotASide(text) => {
             line!("{text} is neither `old` nor `new`.", text = quote(text))
         }
+        ArgumentProblem::NotYesOrNo(text) => {
+            line!("{text} is neither `yes` nor `no`.", text = quote(text))
+        }
         ArgumentProblem::NotARoute { word, nearest: Some(nearest) } => line!(
             "{word} is not a route. Did you mean `rooms {nearest}`?",
             word = quote(word),

@@ -4,6 +4,7 @@
 //! means for them, and what to type next.
 
 mod admin;
+mod fast;
 mod files;
 mod greetings;
 mod help;
@@ -27,6 +28,7 @@ mod value;
 pub(in crate::bot) use self::value::clean_name;
 pub(super) use self::{
     admin::*,
+    fast::{fast_needless, fast_offer, outdated_fast},
     files::{csv_header, held_for, labels_of_counts, outcome_words, reason_words, step_words},
     greetings::*,
     help::{Help, command_row, for_command as help_for, list as help_list, texts as help_texts},
@@ -38,7 +40,9 @@ pub(super) use self::{
         ModeratorWords, asking_moderator_reason, chat_reply, no_request_to_stop, stopped,
     },
     notices::{Facts, SecretFate, notice, redact_reason},
-    plan::{outdated_plan, plan, plan_changed, plan_holdings_changed, plan_preferring},
+    plan::{
+        outdated_plan, plan, plan_changed, plan_holdings_changed, plan_preferring, plan_with_fast,
+    },
     progress::{asked, progress, reading, status},
     refusals::refusal,
     report::report,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use matrix_sdk::ruma::OwnedRoomOrAliasId;
 
 use super::{
+    fast,
     files::{reason_advice, reason_words},
     holdings,
     labels::server,
@@ -38,6 +39,7 @@ pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message 
         .list(extras(plan).into_iter().chain(holdings))
         .and_maybe(pending_line(&plan.pending))
         .and_maybe(takes_line(plan, migration))
+        .and_maybe(fast::offered(plan))
         .and(next(plan, migration, reader))
 }
 
@@ -72,6 +74,12 @@ pub(crate) fn plan_preferring(
     reader: Side,
 ) -> Message {
     Message::new(holdings::preferred(side)).then(plan(new_plan, migration, reader))
+}
+
+/// After `fast yes` or `fast no`: what was chosen, and the plan.
+pub(crate) fn plan_with_fast(new_plan: &Plan, migration: &Migration, reader: Side) -> Message {
+    Message::new(fast::chosen(new_plan.rooms.iter().filter(|room| room.opens).count()))
+        .then(plan(new_plan, migration, reader))
 }
 
 /// After `skip` or `include`: what they did, and the plan.
@@ -258,6 +266,7 @@ fn extras(plan: &Plan) -> Vec<Line> {
             named = named(&creators)
         ));
     }
+    lines.extend(fast::planned(plan));
     lines.extend(note_lines(plan));
     lines
 }

@@ -1,6 +1,7 @@
 //! The report, in short.
 
 use super::{
+    fast,
     files::{held_for, reason_advice, reason_words},
     holdings,
     labels::room,
@@ -100,6 +101,7 @@ pub(crate) fn report(
                 .then(|| line!("{room}", room = room(&row.room)))
         },
     );
+    let message = fast::in_report(message, report);
     let message = direct_chats(message, report);
     let message = holdings::in_report(message, report, migration);
     let unasked = report

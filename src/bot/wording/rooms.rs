@@ -75,6 +75,7 @@ fn route_words(planned: &PlannedRoom) -> Line {
         Route::Join(Entry::Public) => "joins by itself".into(),
         Route::Join(Entry::Invited) => "joins, is invited already".into(),
         Route::Join(Entry::Through { .. }) => "joins as a member of its space".into(),
+        Route::InviteAndJoin if planned.opens => "is opened to it for a moment".into(),
         Route::InviteAndJoin => "is invited and joins".into(),
         Route::NeedsModerator => "needs a moderator".into(),
         Route::Unreachable(reason) => {

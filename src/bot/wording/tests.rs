@@ -19,9 +19,9 @@ use crate::{
     bot::commands::COMMANDS,
     homeserver::{Action, DiscoverError, Failure, Fault, WaitReason},
     migration::{
-        Access, By, Ending, Entry, Event, HoldingKind, Note, Omission, Outcome, Pending, Phase,
-        Plan, Reading, Reason, Refusal, Report, RoomAddress, Route, RouteKind, Side, StepResult,
-        Wait,
+        Access, By, Ending, Entry, Event, FastOffer, HoldingKind, Note, Omission, OpenedRoom,
+        OpeningState, Outcome, Pending, Phase, Plan, Reading, Reason, Refusal, Report, RoomAddress,
+        Route, RouteKind, Side, StepResult, Wait,
     },
     moderation::{Obstacle, Proposal, Proposed, Reply, RequestState, Way, Words},
 };
@@ -370,7 +370,20 @@ fn plans() {
     let mut skipping = migration.clone();
     skipping.options.skipped_holdings = [HoldingKind::Emotes, HoldingKind::Tags].into();
     let kinds = [HoldingKind::Emotes];
+    let offered = Plan { takes_with_fast: Some(Duration::from_secs(900)), ..sample_plan() };
+    let mut opening = sample_plan();
+    opening.rooms[..2].iter_mut().for_each(|room| room.opens = true);
+    let offer = FastOffer {
+        rooms: opening.rooms[..2].iter().map(|planned| planned.room.clone()).collect(),
+        takes: Duration::from_secs(900),
+        instead_of: Duration::from_secs(15_000),
+    };
     assert_snapshot!(shown([
+        ("fast is offered", plan(&offered, &migration, Side::Old)),
+        ("what fast does", fast_offer(&offer, &migration)),
+        ("fast yes", plan_with_fast(&opening, &migration, Side::Old)),
+        ("fast no", plan_with_fast(&sample_plan(), &migration, Side::Old)),
+        ("fast is not needed", fast_needless()),
         ("no rooms", plan(&Plan::default(), &migration, Side::Old)),
         ("nothing to do", plan(&stuck, &migration, Side::Old)),
         ("taken out", plan_changed(true, &rooms, &sample_plan(), &migration, Side::Old)),
@@ -467,7 +480,20 @@ fn reports() {
         direct_chats: Some(StepResult::Failed(refused())),
         ..clean.clone()
     };
+    let opened = [
+        OpeningState::PutBack,
+        OpeningState::ChangedByOthers,
+        OpeningState::Open,
+        OpeningState::Stuck(refused()),
+    ];
+    let opened = opened.map(|state| OpenedRoom {
+        room: label("!space:old.example", "Garden club"),
+        rule: "invite".into(),
+        state,
+    });
+    let opened = Report { opened: opened.into(), ..clean.clone() };
     assert_snapshot!(shown([
+        ("opened", report(&opened, &[], &finished, Side::Old)),
         (
             "all kinds, to the new account",
             report(&sample_report(), &sample_requests(), &finished, Side::New)

@@ -63,6 +63,7 @@ impl Draws {
             Action::State | Action::Redact | Action::Message | Action::Knock => {
                 own(&[Kind::Messages])
             }
+            Action::CreateRoom => own(&[Kind::RoomCreations, Kind::Messages]),
             Action::AccountData => own(&[Kind::AccountData]),
             Action::Profile => own(&[Kind::Profile, Kind::Messages]),
             Action::Media => own(&[Kind::Media]),

@@ -34,6 +34,8 @@ pub enum Kind {
     AccountData,
     /// Changes of the profile.
     Profile,
+    /// Making rooms.
+    RoomCreations,
     /// Files.
     Media,
     /// Ending sessions.
@@ -58,6 +60,7 @@ impl Kind {
             Self::InvitesBy | Self::InvitesInto => (0.3, 10),
             Self::InvitesOf | Self::InvitesFromAfar => (0.003, 5),
             Self::Messages => (0.2, 10),
+            Self::RoomCreations => (0.016, 10),
             Self::Reads
             | Self::Syncs
             | Self::AccountData

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ruma::{OwnedUserId, TransactionId};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     access::{Login, LoginError, OpenError, Session, Sessions},
@@ -170,6 +171,7 @@ impl Inner {
 
     async fn forget(&self, job: &Arc<Job>, said: &Said) -> Result<Vec<OwnedUserId>, Refusal> {
         job.rest().await;
+        self.try_to_put_rules_back(job, &CancellationToken::new()).await?;
         let _turn = job.turn().await;
         job.end_consent();
         let migration = job.migration();

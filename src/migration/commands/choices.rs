@@ -1,10 +1,14 @@
 //! `skip`, `include`.
 
-use ruma::{OwnedRoomAliasId, OwnedRoomOrAliasId};
+use std::{collections::BTreeSet, sync::Arc};
+
+use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId};
 
 use super::{only, wrong_phase};
 use crate::migration::{
-    HoldingKind, Migrations, Options, Phase, Plan, Refusal, RoomAddress, Said, Side,
+    FastOffer, HoldingKind, Migration, Migrations, Options, Phase, Plan, Refusal, RoomAddress,
+    Said, Side,
+    job::{Job, Turn},
     journal::Change,
 };
 
@@ -88,6 +92,55 @@ impl Migrations {
         self.choose_holdings(said, |options| options.prefer_old = side == Side::Old).await
     }
 
+    /// `fast`: what it would do; nothing where that is not worth it. What is told is kept, so that
+    /// the person agrees to that and no more.
+    ///
+    /// # Errors
+    ///
+    /// As [`skip`](Self::skip).
+    pub async fn offer_fast(&self, said: &Said) -> Result<Option<FastOffer>, Refusal> {
+        let inner = self.inner();
+        let (job, turn, mut migration) = self.choosing(said).await?;
+        let offer = inner.fast_offer(&migration)?;
+        let rooms = offer.iter().flat_map(|offer| &offer.rooms);
+        let rooms = rooms.filter_map(|label| OwnedRoomId::try_from(label.id.clone()).ok());
+        migration.options.fast_shown = rooms.collect();
+        inner.commit(&job, &turn, Change::of(&migration)).await?;
+        Ok(offer)
+    }
+
+    /// `fast yes` and `fast no`: agrees to what was told last, or to nothing. Whether there was
+    /// something to agree to.
+    ///
+    /// # Errors
+    ///
+    /// As [`skip`](Self::skip).
+    pub async fn choose_fast(&self, said: &Said, agrees: bool) -> Result<bool, Refusal> {
+        let inner = self.inner();
+        let (job, turn, mut migration) = self.choosing(said).await?;
+        let options = &mut migration.options;
+        let shown = std::mem::take(&mut options.fast_shown);
+        if agrees && shown.is_empty() {
+            return Ok(false);
+        }
+        options.fast = if agrees { shown } else { BTreeSet::new() };
+        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
+        if migration.phase == Phase::Running {
+            inner.set_to_work(&job);
+        }
+        Ok(true)
+    }
+
+    /// The migration whose old account chooses what of its plan is done, and how.
+    async fn choosing(&self, said: &Said) -> Result<(Arc<Job>, Turn, Migration), Refusal> {
+        let (job, turn, migration, side) = self.inner().active(&said.by).await?;
+        only(side, Side::Old)?;
+        if !matches!(migration.phase.underlying(), Phase::AwaitingGo | Phase::Running) {
+            return Err(wrong_phase(&migration));
+        }
+        Ok((job, turn, migration))
+    }
+
     async fn choose_holdings(
         &self,
         said: &Said,
@@ -114,11 +167,7 @@ impl Migrations {
         choose: impl Fn(&mut Options, RoomAddress, bool) -> Result<(), Refusal>,
     ) -> Result<Plan, Refusal> {
         let inner = self.inner();
-        let (job, turn, mut migration, side) = inner.active(&said.by).await?;
-        only(side, Side::Old)?;
-        if !matches!(migration.phase.underlying(), Phase::AwaitingGo | Phase::Running) {
-            return Err(wrong_phase(&migration));
-        }
+        let (job, turn, mut migration) = self.choosing(said).await?;
         let plan = inner.journal.plan(migration.id)?.ok_or(Refusal::NoPlan)?;
         for room in rooms {
             let current = plan.clone().with(&migration.options);

@@ -19,6 +19,7 @@ use super::{
     via::{hides_servers, via},
 };
 use crate::migration::{
+    fast,
     holdings::{self, Comparison, Copies, PlannedHolding, Trio},
     survey::{Successor, Survey, SurveyedRoom},
 };
@@ -136,6 +137,8 @@ fn plan_from_invitations(accounts: &Accounts<'_>) -> Plan {
             via: vec![accounts.old.server_name().to_owned()],
             near: accounts.old.server_name() == accounts.new.server_name(),
             hides_servers: false,
+            may_open: false,
+            opens: false,
         })
         .collect();
     Plan { rooms, ..Plan::default() }
@@ -258,6 +261,8 @@ fn plan_room(
         hides_servers: !near
             && matches!(route, Route::Join(Entry::Public | Entry::Through { .. }))
             && hides_servers(accounts.old, room),
+        may_open: route == Route::InviteAndJoin && fast::may_open(room, accounts.old),
+        opens: false,
         route,
     }
 }
@@ -285,6 +290,8 @@ fn plan_successor(
         via: vec![accounts.old.server_name().to_owned()],
         near: false,
         hides_servers: false,
+        may_open: false,
+        opens: false,
     }
 }
 

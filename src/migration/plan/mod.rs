@@ -50,6 +50,9 @@ pub struct Plan {
     /// How long it takes to run it, as homeservers' limits are known right now. Not stored.
     #[serde(skip)]
     pub takes: Option<Duration>,
+    /// How long it would take with `fast`, where that is worth it. Not stored.
+    #[serde(skip)]
+    pub takes_with_fast: Option<Duration>,
 }
 
 /// A room that the old account is not in yet.
@@ -87,6 +90,10 @@ impl Plan {
             }
         }
         self.go_around_skipped();
+        for room in &mut self.rooms {
+            room.opens = room.may_be_opened()
+                && options.fast.iter().any(|id| id.as_str() == room.room.id.as_str());
+        }
         self.choose_holdings(options);
         for id in &options.named {
             if self.rooms.iter().all(|room| room.room.id != *id) {
@@ -183,9 +190,20 @@ pub struct PlannedRoom {
     /// members are asked for before the new account joins without an invitation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hides_servers: bool,
+    /// Whether the old account may open the room to the new one for a moment, with `fast`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_open: bool,
+    /// Whether that is what is done, in place of an invitation. Not stored.
+    #[serde(skip)]
+    pub opens: bool,
 }
 
 impl PlannedRoom {
+    /// Whether it could be opened in place of an invitation.
+    pub(crate) fn may_be_opened(&self) -> bool {
+        self.may_open && self.route == Route::InviteAndJoin
+    }
+
     /// A room of which nothing is known but its name, as when only `include` named it, perhaps with
     /// servers to join it through.
     fn named(id: &RoomOrAliasId, mut via: Vec<OwnedServerName>) -> Self {
@@ -207,6 +225,8 @@ impl PlannedRoom {
             via,
             near: false,
             hides_servers: false,
+            may_open: false,
+            opens: false,
         }
     }
 }

@@ -381,6 +381,34 @@ fn rooms_that_others_are_entered_through_come_first_and_then_what_matters_most()
 }
 
 #[test]
+fn rooms_that_could_be_opened_for_a_moment_are_private_new_enough_and_the_old_accounts_to_change() {
+    let owned = |id| Room::new(id).power(json!({ "users": { OLD: 100 } }));
+    let rule = |rule: &str| json!({ "join_rule": rule });
+    let rooms = [
+        owned("!01-invite:c.example").joined_by(rule("invite")),
+        owned("!02-invite-of-version-8:c.example").created("8", OLD, json!({})),
+        owned("!03-invite-of-version-7:c.example").created("7", OLD, json!({})),
+        owned("!04-knock-of-version-10:c.example").joined_by(rule("knock")),
+        owned("!05-knock-of-version-9:c.example")
+            .created("9", OLD, json!({}))
+            .joined_by(rule("knock")),
+        Room::new("!06-may-only-invite:c.example").power(json!({ "users": { OLD: 0 } })),
+        owned("!07-public:c.example").public(),
+        owned("!08-own-rule:c.example").joined_by(rule("org.example.own")),
+        owned("!09-restricted:c.example").joined_by(restricted("restricted", "!x:c.example")),
+    ];
+    let all: Vec<_> = rooms.iter().map(|room| room.id.try_into().unwrap()).collect();
+    let options = Options { fast: all.into_iter().collect(), ..Options::default() };
+    let plan = plan_of(&rooms).with(&options);
+    let opened = plan.rooms.iter().filter(|room| room.opens).map(|room| room.room.id.as_str());
+    let numbers: Vec<_> = opened.map(|id| &id[1..3]).collect();
+    assert_eq!(numbers, ["01", "02", "04"]);
+    let skipped = Options { skipped: [rooms[0].id.try_into().unwrap()].into(), ..options };
+    assert_eq!(plan_of(&rooms).with(&skipped).rooms.iter().filter(|room| room.opens).count(), 2);
+    assert!(plan_of(&rooms).rooms.iter().all(|room| !room.opens), "nobody agreed");
+}
+
+#[test]
 fn a_room_version_that_the_new_server_does_not_know_is_out_of_reach() {
     let rooms = [
         Room::new("!1-old:c.example").created("10", OLD, json!({})).public(),

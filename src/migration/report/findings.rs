@@ -1,6 +1,6 @@
 //! The writing of a report: what was recorded, held against what is there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ruma::{
     OwnedRoomId, UserId,
@@ -12,7 +12,8 @@ use crate::{
     clock::Timestamp,
     homeserver::Failure,
     migration::{
-        Migration, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
+        Migration, OpenedRoom, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
+        fast::Opening,
         run::Memberships,
         step::{RoomRecord, StepKind},
         survey::{Survey, SurveyedRoom},
@@ -44,6 +45,7 @@ pub(crate) struct Findings<'a> {
     pub(crate) records: &'a HashMap<String, RoomRecord>,
     pub(crate) direct_chats: Option<StepResult>,
     pub(crate) holdings: HashMap<String, StepResult>,
+    pub(crate) openings: BTreeMap<OwnedRoomId, Opening>,
     pub(crate) check: &'a Check,
     pub(crate) now: Timestamp,
 }
@@ -65,8 +67,19 @@ impl Findings<'_> {
             held: self.records.values().map(|record| record.held).sum(),
             rooms,
             direct_chats: self.direct_chats(),
+            opened: self.opened(),
             holdings,
         }
+    }
+
+    fn opened(&self) -> Vec<OpenedRoom> {
+        let opened = |room: &PlannedRoom| {
+            let room_id = OwnedRoomId::try_from(room.room.id.clone()).ok()?;
+            let opening = self.openings.get(&room_id)?;
+            let (rule, state) = (opening.rule(), opening.state.clone());
+            Some(OpenedRoom { room: room.room.clone(), rule, state })
+        };
+        self.plan.rooms.iter().filter_map(opened).collect()
     }
 
     /// Rooms in which a power level that was raised is not what the check found: somebody else

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::findings::{Check, Findings};
 use super::{
-    Holding,
+    Holding, OpenedRoom,
     plan::{Omission, Reason, RoomLabel, RouteKind},
 };
 use crate::{clock::Timestamp, homeserver::Failure};
@@ -40,6 +40,9 @@ pub struct Report {
     /// not have in the same way.
     #[serde(default)]
     pub holdings: Vec<HoldingRow>,
+    /// Rooms whose join rule was changed for a moment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub opened: Vec<OpenedRoom>,
 }
 
 impl Report {

@@ -32,6 +32,24 @@ const SAID: usize = 1;
 /// After so long without a request all buckets are full.
 const FULL_AFTER: Duration = Duration::from_secs(60);
 
+/// What is done.
+struct Counts {
+    rooms: usize,
+    invitations: usize,
+    /// Rooms that are opened for a moment.
+    opened: usize,
+    /// One more room, if there are such.
+    lobby: usize,
+}
+
+/// Homeservers, the buckets that hold up a migration there, with the tokens that it takes out of
+/// them, and how near to that it is to come.
+struct Case<'a> {
+    pair: &'a Pair,
+    needed: fn(&Counts) -> Vec<(Bucket, usize)>,
+    goal: f64,
+}
+
 pub(crate) async fn measure(lab: &Lab, tern: &Path, rooms: usize) -> Result<Table> {
     let mut table = Table::default();
     table.figure("rooms, half of them private", rooms);
@@ -41,14 +59,16 @@ pub(crate) async fn measure(lab: &Lab, tern: &Path, rooms: usize) -> Result<Tabl
         "rc_invites": { "per_user": limit(INVITES_OF) },
     }));
     let pair = lab.pair(&limited).await?;
-    let private = rooms / 2;
-    let bounds = [
-        least(JOINS, rooms),
-        least(INVITES_OF, private),
-        least(INVITES_BY, private),
-        least(MESSAGES, private + SAID),
-    ];
-    run(&pair, tern, rooms, &bounds, MOST_TIMES_THE_LEAST, &mut table).await?;
+    let needed = |it: &Counts| {
+        vec![
+            (JOINS, it.rooms + it.lobby),
+            (INVITES_OF, it.invitations),
+            (INVITES_BY, it.invitations),
+            (MESSAGES, it.invitations + 2 * it.opened + it.lobby + SAID),
+        ]
+    };
+    let told = Case { pair: &pair, needed, goal: MOST_TIMES_THE_LEAST };
+    with_and_without_fast(&told, tern, rooms, &mut table).await?;
     drop(pair);
 
     say("Only the new homeserver limits, and tells nobody")?;
@@ -56,10 +76,22 @@ pub(crate) async fn measure(lab: &Lab, tern: &Path, rooms: usize) -> Result<Tabl
         "per_user": limit(INVITES_OF), "per_room": limit(OPEN), "per_issuer": limit(OPEN),
     } }));
     let pair = two(lab, &Options::default(), &open_besides(&untold)).await?;
-    let bounds = [least(INVITES_OF, private)];
+    let needed = |it: &Counts| vec![(INVITES_OF, it.invitations)];
+    let untold = Case { pair: &pair, needed, goal: MOST_WHERE_NOBODY_TELLS };
     table.words("\nOnly a 502 tells of the limit:");
-    run(&pair, tern, rooms, &bounds, MOST_WHERE_NOBODY_TELLS, &mut table).await?;
+    with_and_without_fast(&untold, tern, rooms, &mut table).await?;
     Ok(table)
+}
+
+async fn with_and_without_fast(
+    case: &Case<'_>,
+    tern: &Path,
+    rooms: usize,
+    table: &mut Table,
+) -> Result<()> {
+    run(case, tern, rooms, false, table).await?;
+    table.words("\nThe same with `fast`:");
+    run(case, tern, rooms, true, table).await
 }
 
 const OPEN: Bucket = (100_000.0, 100_000.0);
@@ -86,28 +118,35 @@ async fn two(lab: &Lab, old: &Options, new: &Options) -> Result<Pair> {
 }
 
 async fn run(
-    pair: &Pair,
+    case: &Case<'_>,
     tern: &Path,
     rooms: usize,
-    bounds: &[Duration],
-    goal: f64,
+    fast: bool,
     table: &mut Table,
 ) -> Result<()> {
     say("  Making rooms")?;
-    let town = Town::build(pair, "moving", rooms, Makers::Friend).await?;
-    let least = bounds.iter().max().copied().unwrap_or_default();
-    let planned = moving::plan(pair, tern, &town).await?;
+    let name = if fast { "fast" } else { "moving" };
+    let town = Town::build(case.pair, name, rooms, Makers::Friend).await?;
+    let planned = moving::plan(case.pair, tern, &town).await?;
+    let opened = if fast { planned.agree_to_fast().await? } else { 0 };
+    let lobby = usize::from(fast);
+    let counts = Counts { rooms, invitations: town.private() - opened + lobby, opened, lobby };
+    let bounds = (case.needed)(&counts).into_iter().map(|(bucket, count)| least(bucket, count));
+    let least = bounds.max().unwrap_or_default();
     say("  Waiting until nothing is left of what was said so far")?;
     tokio::time::sleep_until(Instant::now() + FULL_AFTER).await;
     say(&format!("  Moving, which takes {} s at least", least.as_secs()))?;
-    let moved = planned.go(pair, &town, Some(least / 2)).await?;
-    show(&moved, &town, least, goal, table);
+    let moved = planned.go(case.pair, &town, Some(least / 2)).await?;
+    show(&moved, &counts, least, case.goal, table);
     Ok(())
 }
 
-fn show(moved: &Moved, town: &Town, least: Duration, goal: f64, table: &mut Table) {
+fn show(moved: &Moved, counts: &Counts, least: Duration, goal: f64, table: &mut Table) {
     let seconds = |time: Duration| format!("{:.1} s", time.as_secs_f64());
-    table.figure("invitations", town.private());
+    table.figure("invitations", counts.invitations);
+    if counts.opened > 0 {
+        table.figure("rooms opened for a moment", counts.opened);
+    }
     table.figure("least that the limits allow", seconds(least));
     table.figure("Tern, from `go` to the report", seconds(moved.took));
     table.goal("Tern : least", moved.took.as_secs_f64() / least.as_secs_f64(), goal);
@@ -117,6 +156,9 @@ fn show(moved: &Moved, town: &Town, least: Duration, goal: f64, table: &mut Tabl
         let (a, b) = (estimate.as_secs_f64(), took.as_secs_f64());
         table.goal("estimate off by a factor of", (a / b).max(b / a), MOST_OFF);
     }
+    if let Some(answered) = moved.answered {
+        table.figure("`status` was answered in", seconds(answered));
+    }
     let sent: usize = moved
         .requests
         .by_endpoint
@@ -124,7 +166,7 @@ fn show(moved: &Moved, town: &Town, least: Duration, goal: f64, table: &mut Tabl
         .filter(|(endpoint, _)| endpoint.ends_with("/invite") || endpoint.contains("/join/"))
         .map(|(_, count)| count)
         .sum();
-    let needed = town.rooms.len() + town.private();
+    let needed = counts.rooms + counts.lobby + counts.invitations;
     table.figure("invitations and joins sent in vain", sent.saturating_sub(needed));
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use lab::{
     Account, Bot, BotOptions, Chat, Pair, Person, RoomSpec,
     access_log::{Mark, Requests},
@@ -19,7 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 pub(crate) struct Planned {
     bot: Bot,
     old: Chat,
-    new: Chat,
 }
 
 /// What a migration took.
@@ -31,6 +30,8 @@ pub(crate) struct Moved {
     pub(crate) requests: Requests,
     /// What was estimated when `status` was asked halfway, and what it then took.
     pub(crate) estimate: Option<(Duration, Duration)>,
+    /// How long `status`, said from the old account halfway, waited for its answer.
+    pub(crate) answered: Option<Duration>,
 }
 
 /// Goes on until the plan is shown. The bot's own account is one that an admin exempted from
@@ -54,7 +55,7 @@ pub(crate) async fn plan(pair: &Pair, tern: &Path, town: &Town) -> Result<Planne
         chat.hear_about("can act as").await?;
     }
     old.hear_about("The plan:").await?;
-    Ok(Planned { bot, old, new })
+    Ok(Planned { bot, old })
 }
 
 /// An encrypted chat with the bot, at a client that is told of no other room.
@@ -66,6 +67,15 @@ async fn chat(account: &Account, bot: &Bot) -> Result<Chat> {
 }
 
 impl Planned {
+    /// Agrees to `fast`. How many rooms it opens.
+    pub(crate) async fn agree_to_fast(&self) -> Result<usize> {
+        self.old.say("fast").await?;
+        self.old.hear_about("What others see").await?;
+        self.old.say("fast yes").await?;
+        let agreed = self.old.hear_about("I open").await?.body;
+        opened(&agreed).with_context(|| format!("how many rooms? {agreed}"))
+    }
+
     /// Says `go`, and waits for the report. Asks for an estimate after `halfway`.
     pub(crate) async fn go(
         self,
@@ -75,12 +85,13 @@ impl Planned {
     ) -> Result<Moved> {
         let (mark, begun) = (Mark::end(pair)?, Instant::now());
         self.old.say("go").await?;
-        let mut told = None;
+        let (mut told, mut answered) = (None, None);
         if let Some(halfway) = halfway {
             tokio::time::sleep_until(begun + halfway).await;
-            // Not as the old account, whose messages wait in the same line as its invitations.
-            self.new.say("status").await?;
-            let status = self.new.hear_about("It has been going on").await?;
+            let said = Instant::now();
+            self.old.say("status").await?;
+            let status = self.old.hear_about("It has been going on").await?;
+            answered = Some(said.elapsed());
             told = estimated(&status.body).map(|estimate| (estimate, begun.elapsed()));
         }
         self.old.hear_about("`forget`").await?;
@@ -91,8 +102,14 @@ impl Planned {
         let requests = mark.requests(&[town.old.user_id(), town.new.user_id()], "tern/")?;
         self.bot.stop().await?;
         let estimate = told.map(|(estimate, at)| (estimate, took.saturating_sub(at)));
-        Ok(Moved { took, requests, estimate })
+        Ok(Moved { took, requests, estimate, answered })
     }
+}
+
+/// How many rooms the bot says that it opens.
+fn opened(agreed: &str) -> Option<usize> {
+    let (_, after) = agreed.split_once("I open ")?;
+    after.split(' ').next()?.parse().ok()
 }
 
 /// What `status` says is left.
@@ -122,5 +139,6 @@ mod tests {
         assert_eq!(read("less than a minute"), Some(Duration::from_secs(30)));
         assert_eq!(read("about 2 hours"), Some(Duration::from_secs(7200)));
         assert_eq!(estimated("Nothing."), None);
+        assert_eq!(opened("I open 14 rooms to it."), Some(14));
     }
 }

@@ -76,7 +76,10 @@ impl Town {
         let name = format!("Room {number}");
         let spec = match (direct, private) {
             (true, _) => RoomSpec::direct(guest.user_id()).encrypted(),
-            (false, true) => RoomSpec::private(&name).invite(guest.user_id()),
+            // Everybody may change who may join, so that the old account can open the room.
+            (false, true) => {
+                RoomSpec::private(&name).invite(guest.user_id()).needs("state_default", 0)
+            }
             (false, false) => RoomSpec::public(&name),
         };
         let id = host.create_room(spec).await?;

@@ -82,6 +82,8 @@ pub(super) fn planned(id: &str, name: &str, route: Route) -> PlannedRoom {
         via: vec!["old.example".try_into().unwrap()],
         near: false,
         hides_servers: false,
+        may_open: false,
+        opens: false,
     }
 }
 
@@ -107,7 +109,8 @@ pub(super) fn sample_plan() -> Plan {
     let bob = user_id!("@bob:old.example").to_owned();
     let direct = BTreeMap::from([(bob, vec![room_id!("!bob:old.example").to_owned()])]);
     let takes = Some(Duration::from_secs(15_000));
-    Plan { rooms, direct, pending: Vec::new(), holdings: sample_holdings(), takes }
+    let holdings = sample_holdings();
+    Plan { rooms, direct, holdings, takes, ..Plan::default() }
 }
 
 /// One thing of each kind, treated in each way.
@@ -190,6 +193,7 @@ pub(in crate::bot) fn sample_report() -> Report {
         rooms,
         direct_chats: Some(StepResult::Done),
         holdings: sample_holding_rows(),
+        opened: Vec::new(),
     }
 }
 
