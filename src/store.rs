@@ -164,6 +164,18 @@ impl Store {
         &self.matrix_key
     }
 
+    /// A folder beside this store, for what others keep by the name of `what`.
+    pub fn beside(&self, what: &str) -> PathBuf {
+        self.path.with_file_name(what)
+    }
+
+    /// A mark by which `what` is known again, and from which nobody can tell what it is who has not
+    /// the key. `of` is the kind of thing.
+    pub fn mark(&self, of: &str, what: &str) -> String {
+        let mark = self.cipher.hash_key(of, what.as_bytes());
+        mark.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// A number that was never returned before, one greater than the last. It is on disk with the
     /// next [`commit`](Self::commit).
     ///

@@ -2,10 +2,16 @@
 //! the account consented. However wide the namespace of a registration is, it covers nobody without
 //! that proof.
 
+mod device;
+
+use std::sync::Arc;
+
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub(crate) use self::device::Device;
+use self::device::{DeviceError, Devices};
 use crate::{
     appservice::Appservices,
     consent::{ModeratorsWord, Standing},
@@ -89,11 +95,13 @@ pub(crate) struct Sessions {
     store: Store,
     transport: Transport,
     appservices: Appservices,
+    devices: Arc<Devices>,
 }
 
 impl Sessions {
     pub(crate) fn new(store: Store, transport: Transport, appservices: Appservices) -> Self {
-        Self { store, transport, appservices }
+        let devices = Arc::new(Devices::new(store.clone()));
+        Self { store, transport, appservices, devices }
     }
 
     /// Whether the bot could act as `user` without a session of its own, once `user` consents.
@@ -251,13 +259,43 @@ impl Sessions {
         Ok(moderator.invite(word.room_id(), word.invited()).await?)
     }
 
-    /// Ends a session that the bot made.
+    /// Whether the bot made this side's session, which so has a device of the bot's own.
+    pub(crate) fn has_device(
+        &self,
+        migration: MigrationId,
+        side: Side,
+    ) -> Result<bool, StoreError> {
+        let session = self.stored(migration, side)?;
+        Ok(session.is_some_and(|session| session.made_by_bot && session.device_id.is_some()))
+    }
+
+    /// Whether something was encrypted with the device of this side's session before.
+    pub(crate) fn has_used_device(&self, migration: MigrationId, side: Side) -> bool {
+        self.devices.is_known(&key(migration, side))
+    }
+
+    /// The device of a session that the bot made.
+    pub(crate) async fn device(
+        &self,
+        migration: MigrationId,
+        side: Side,
+        user_id: &UserId,
+    ) -> Result<Option<Arc<Device>>, DeviceError> {
+        let session = self.stored(migration, side)?.filter(|session| session.made_by_bot);
+        let Some(device_id) = session.and_then(|session| session.device_id) else {
+            return Ok(None);
+        };
+        self.devices.open(&key(migration, side), user_id, &device_id).await.map(Some)
+    }
+
+    /// Ends a session that the bot made, and deletes the keys of its device.
     pub(crate) async fn end(
         &self,
         migration: MigrationId,
         side: Side,
         user_id: &UserId,
     ) -> Result<(), OpenError> {
+        self.devices.remove(&key(migration, side)).await;
         let Some(session) = self.stored(migration, side)? else { return Ok(()) };
         if session.made_by_bot {
             let server = self.transport.server_at(&session.base_url).await?;

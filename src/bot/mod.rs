@@ -175,7 +175,7 @@ async fn attend(bot: Arc<Bot>, sync: &mut Sync, deliverer: &mut Deliverer) -> En
         end = sync.go_on() => end,
         // Another reader of notices means another bot in this process.
         () = deliverer.run(notices) => End::Stopped,
-        error = moderation.run() => error.into(),
+        error = moderation.run(bot.clone()) => error.into(),
         error = Keeper::new(bot).run() => error.into(),
     }
 }

@@ -77,16 +77,28 @@ async fn greet(bot: &Bot, room: &Room, record: Record) -> Result<(), Undone> {
     Ok(bot.shared.records.put_room(room.room_id(), &greeted).await?)
 }
 
-/// In a room with others: a direct message that grew stays, in silence; any other room is left.
+/// In a room with others: the bot stays, in silence, in a direct message that grew, and where it was
+/// given the power to invite, which it uses when a moderator says so. It leaves any other room.
 async fn fall_silent(bot: &Bot, room: &Room, record: Record) -> Result<(), Undone> {
     let was_direct = record.greeted || record.made_for.is_some();
-    if was_direct {
-        say_once(bot, room, "crowded", &wording::crowded(&bot.me)).await?;
+    if was_direct || was_given_invites(bot, room).await? {
+        let (what, message) = if was_direct {
+            ("crowded", wording::crowded(&bot.me))
+        } else {
+            ("staying", wording::staying(&bot.me))
+        };
+        say_once(bot, room, what, &message).await?;
         let silent = Record { silent: true, ..record };
         return Ok(bot.shared.records.put_room(room.room_id(), &silent).await?);
     }
     say_once(bot, room, "hint", &wording::hint(&bot.me)).await?;
     leave(bot, room).await
+}
+
+/// Whether the room's own power levels name the bot, and let it invite.
+async fn was_given_invites(bot: &Bot, room: &Room) -> Result<bool, Undone> {
+    let levels = room.power_levels().await.map_err(matrix_sdk::Error::from)?;
+    Ok(levels.users.contains_key(&bot.me) && levels.user_can_invite(&bot.me))
 }
 
 /// When everybody else is gone, the bot goes, too; unless it waits for the person it made the room

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use matrix_sdk::{Client, ruma::OwnedUserId};
+use futures_util::future::BoxFuture;
+use matrix_sdk::{
+    Client,
+    ruma::{OwnedUserId, RoomId, UserId},
+};
 use tokio::sync::watch;
 
 use super::{account::Account, hands::Hands, records::Records, talk::Talk};
@@ -11,7 +15,7 @@ use crate::{
     config::Config,
     homeserver::Forwarder,
     migration::Migrations,
-    moderation::Moderation,
+    moderation::{Host, Moderation},
     web::Health,
 };
 
@@ -47,6 +51,17 @@ pub(super) struct Bot {
     pub(super) first_started: Timestamp,
     /// Counts changes of who is in which room.
     pub(super) company_changed: watch::Sender<u64>,
+}
+
+impl Host for Bot {
+    fn invite<'a>(&'a self, room: &'a RoomId, user: &'a UserId) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            self.hands.let_in(room, user).await.unwrap_or_else(|error| {
+                tracing::info!(%room, %error, "the bot may not invite there");
+                false
+            })
+        })
+    }
 }
 
 impl Bot {

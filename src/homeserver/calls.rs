@@ -1,6 +1,7 @@
 //! The calls that a migration makes, each a thin function over ruma's request.
 
 mod asking;
+mod encryption;
 mod lobby;
 mod personal;
 mod profile_fields;

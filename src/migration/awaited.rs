@@ -1,7 +1,7 @@
 //! Rooms that wait for their moderators: what [`moderation`](crate::moderation) has done to a
 //! migration, and what it is told of one.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use ruma::{OwnedRoomId, RoomId, UserId};
@@ -9,15 +9,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Awaited, Event, Inner, Migration, MigrationId, Migrations, Phase, Plan, Refusal, RoomLabel,
-    RouteKind, Said, Side, ToModerator,
+    Access, Awaited, Event, Inner, Migration, MigrationId, Migrations, Phase, Plan, Refusal,
+    RoomLabel, RouteKind, Said, Side, ToModerator,
     job::{Job, Turn},
     journal::Change,
     report::Check,
     work::Trouble,
 };
 use crate::{
-    access::OpenError,
+    access::{Device, OpenError},
     consent::ModeratorsWord,
     homeserver::{Account, Failure, Mandate as _},
     store::{Batch, StoreError},
@@ -53,6 +53,11 @@ pub(crate) enum Closed {
 }
 
 impl Migrations {
+    /// The bot's own account.
+    pub(crate) fn bot(&self) -> &UserId {
+        &self.0.bot
+    }
+
     /// Names who follows the migrations; once, before any work begins.
     pub(crate) fn followed_by(&self, follower: Box<dyn Follower>) {
         // A second one would be another bot in this process.
@@ -204,6 +209,37 @@ impl Migrations {
                 Ok(false)
             }
         }
+    }
+
+    /// Whether the bot made this side's session, and so can encrypt as the account.
+    pub(crate) fn has_device(&self, id: MigrationId, side: Side) -> Result<bool, StoreError> {
+        self.0.sessions.has_device(id, side)
+    }
+
+    /// Whether this side's session may be that of a client in the person's hand.
+    pub(crate) fn shares_session(&self, id: MigrationId, side: Side) -> Result<bool, StoreError> {
+        let Some(job) = self.0.job(id) else { return Ok(false) };
+        let is_session = job.look(|migration| migration.party(side).access == Access::Session);
+        Ok(is_session && !self.has_device(id, side)?)
+    }
+
+    /// The device of this side's session, if the bot made that. With `used`, only one that something
+    /// was encrypted with before.
+    pub(crate) async fn device(
+        &self,
+        id: MigrationId,
+        side: Side,
+        used: bool,
+    ) -> Option<Arc<Device>> {
+        let job = self.0.job(id)?;
+        if used && !self.0.sessions.has_used_device(id, side) {
+            return None;
+        }
+        let user_id = job.migration().party(side).user_id.clone();
+        self.0.sessions.device(id, side, &user_id).await.unwrap_or_else(|error| {
+            tracing::error!(migration = %id, account = %user_id, %error, "no keys to encrypt with");
+            None
+        })
     }
 
     /// Acts as one of the accounts until `stop`.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     consent::ModeratorsWord,
+    homeserver::Failure,
     migration::{Event, MigrationId, Side},
     store::{Batch, StoreError},
 };
@@ -253,9 +254,17 @@ impl Inner {
         }
     }
 
-    /// Sends the invitation in the moderator's name where the bot may; else they do it by hand.
+    /// Sends the invitation as the bot, where it is in the room and may invite, or in the
+    /// moderator's name, where it may act in that; else they do it by hand.
     async fn let_in(&self, request: &InviteRequest, by: &OwnedUserId) -> Result<Reply, End> {
         let (id, room) = (request.migration, &request.room_id);
+        if let Some(host) = self.host()
+            && host.invite(room, &request.new).await
+        {
+            tracing::info!(migration = %id, %room, %by, "invited on a moderator's word");
+            self.opened(id, room, Some(by.clone())).await?;
+            return Ok(Reply::Over);
+        }
         let word = ModeratorsWord::of_reaction(by.clone(), room.clone(), request.new.clone());
         if !self.migrations.invite_as_moderator(word).await? {
             return Ok(Reply::Thanks);
@@ -302,6 +311,7 @@ impl Inner {
         request.end(state, Some(by.to_owned()));
         let mut batch = Batch::new();
         self.records.put(&mut batch, &request)?;
+        self.records.put_refusal(&mut batch, &request, self.clock.now())?;
         let event = Event::RequestRefused { room: request.room, by: by.to_owned() };
         let rooms = [room.to_owned()].into();
         self.migrations.unopened(id, &rooms, event, batch).await?;
@@ -338,7 +348,11 @@ impl Inner {
         }
         let old = self.account(id, Side::Old, stop).await?;
         let content = content::thanks(&request, &self.words.thanks(&request, to), to);
-        old.send_message(room, &content, &transaction(&request, to.as_str())).await?;
+        match self.say(id, &old, room, &content, &transaction(&request, to.as_str())).await {
+            // Whoever may not speak any more thanks nobody.
+            Ok(_) | Err(Failure::Refused { .. } | Failure::Unsendable(_)) => {}
+            Err(failure) => return Err(failure.into()),
+        }
         self.records
             .change(id, room, |request| {
                 request.thanked.insert(to.clone());

@@ -6,11 +6,14 @@ use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedTransactionId, OwnedUserId, Use
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Choice, InviteRequest, Moderation, RequestState, Way, choose::choose, post::POST_EVERY,
-    read::settings, record::Draft,
+    Choice, InviteRequest, Moderation, RequestState, Way,
+    choose::choose,
+    post::POST_EVERY,
+    read::{Asker, settings},
+    record::Draft,
 };
 use crate::{
-    homeserver::Failure,
+    homeserver::{Account, Failure},
     migration::{Access, Closed, Migration, Refusal, RoomLabel, Said, Side, closed_rooms},
     store::{Batch, StoreError},
 };
@@ -145,11 +148,8 @@ impl Moderation {
                 return Err(Refusal::Unread(Failure::TokenGone { soft_logout: false }));
             }
         };
-        let knocks = may_act_as_new(migration);
-        let encrypts = self.0.encrypts(migration);
-        let settings = settings(&old, &migration.new.user_id, open, knocks, encrypts)
-            .await
-            .map_err(Refusal::Unread)?;
+        let asker = self.0.asker(migration, &old)?;
+        let settings = settings(&asker, open).await.map_err(Refusal::Unread)?;
         for proposed in rooms.iter_mut().filter(|proposed| proposed.obstacle.is_none()) {
             let Some(setting) = settings.get(&proposed.request.room_id) else { continue };
             match choose(setting, &BTreeSet::new()) {
@@ -221,14 +221,20 @@ impl Moderation {
 }
 
 impl super::Inner {
-    /// Whether the bot can encrypt as the old account.
-    pub(super) fn encrypts(&self, _migration: &Migration) -> bool {
-        false
+    /// What there is to be known of who asks in a migration.
+    pub(super) fn asker<'a>(
+        &'a self,
+        migration: &'a Migration,
+        old: &'a Account,
+    ) -> Result<Asker<'a>, StoreError> {
+        Ok(Asker {
+            old,
+            new: &migration.new.user_id,
+            bot: self.migrations.bot(),
+            knocks: matches!(migration.new.access, Access::Session | Access::Masquerade),
+            encrypts: self.migrations.has_device(migration.id, Side::Old)?,
+        })
     }
-}
-
-pub(super) fn may_act_as_new(migration: &Migration) -> bool {
-    matches!(migration.new.access, Access::Session | Access::Masquerade)
 }
 
 impl InviteRequest {

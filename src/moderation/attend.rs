@@ -2,13 +2,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, PoisonError},
 };
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Moderation, post::AFTER_FAILURE};
+use super::{Host, Inner, Moderation, post::AFTER_FAILURE};
 use crate::{
     homeserver::{Account, Failure},
     migration::{Closed, MigrationId, Side},
@@ -50,7 +50,9 @@ impl From<Failure> for End {
 
 impl Moderation {
     /// Asks and listens for every migration that waits for moderators, until the store fails.
-    pub async fn run(&self) -> StoreError {
+    /// Invites as `host` where moderators say so and that account may.
+    pub async fn run(&self, host: Arc<dyn Host>) -> StoreError {
+        *self.0.host.lock().unwrap_or_else(PoisonError::into_inner) = Some(host);
         let mut changes = self.0.migrations.changes();
         let mut changed = self.0.changed.subscribe();
         let mut attended: HashMap<MigrationId, CancellationToken> = HashMap::new();

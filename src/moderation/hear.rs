@@ -1,6 +1,6 @@
 //! Listening as both accounts: the old one sees what is said in the rooms, the new one is invited.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use ruma::{
     OwnedRoomId, RoomId,
@@ -17,8 +17,10 @@ use super::{
     answer::{Reply, Sign, sign},
     attend::End,
     read::membership,
+    say::unsealed,
 };
 use crate::{
+    access::Device,
     homeserver::{Account, Failure},
     migration::{MigrationId, Side, Unanswered},
     store::StoreError,
@@ -33,12 +35,27 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 const ARRIVAL: (u32, Duration) = (10, Duration::from_millis(500));
 /// How many rooms fit into the address of a request.
 const IN_ADDRESS: usize = 30;
+/// How often is looked as an account whose session may be that of a client in the person's hand: a
+/// sync that goes on from another takes room keys away from that client.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// What is listened to.
 #[derive(Debug)]
 struct Listening {
     rooms: BTreeSet<OwnedRoomId>,
     filter: v3::Filter,
+    /// With what encrypted answers are read, once something was encrypted.
+    device: Option<Arc<Device>>,
+}
+
+/// What a sync told the old account.
+#[derive(Clone, Copy)]
+struct News<'a> {
+    response: &'a v3::Response,
+    /// With what encrypted answers are read.
+    device: Option<&'a Device>,
+    /// Whether it does not go on from another.
+    is_first: bool,
 }
 
 impl Inner {
@@ -64,9 +81,10 @@ impl Inner {
                 let account = self.account(id, side, stop).await?;
                 if listening.as_ref().is_none_or(|known| !rooms.is_subset(&known.rooms)) {
                     let filter = filter_for(&account, &rooms).await.map_err(End::from)?;
-                    listening = Some(Listening { rooms, filter });
+                    let device = listening.take().and_then(|known| known.device);
+                    listening = Some(Listening { rooms, filter, device });
                 }
-                let Some(known) = &listening else { return Ok(()) };
+                let Some(known) = &mut listening else { return Ok(()) };
                 self.hear_once(id, side, &account, known, stop).await
             };
             match heard.await {
@@ -97,24 +115,65 @@ impl Inner {
         id: MigrationId,
         side: Side,
         account: &Account,
-        listening: &Listening,
+        listening: &mut Listening,
         stop: &CancellationToken,
     ) -> Result<(), End> {
-        let since = self.records.heard(id, side)?;
+        let shared = self.migrations.shares_session(id, side)?;
+        let since = if shared { None } else { self.records.heard(id, side)? };
         let is_first = since.is_none();
         let response = self.wait_for_news(id, account, listening, since, stop).await?;
         let Some(response) = response else { return Ok(()) };
+        if side == Side::Old {
+            let before = listening.device.take().filter(|_| !shared);
+            listening.device = self.take_in_keys(id, account, &response, before).await?;
+        }
         for request in self.records.of(id)? {
             if request.state.is_live() {
                 match side {
                     Side::Old => {
-                        self.heed_in_room(&request, &response, account, is_first, stop).await?;
+                        let news = News {
+                            response: &response,
+                            device: listening.device.as_deref(),
+                            is_first,
+                        };
+                        self.heed_in_room(&request, news, account, stop).await?;
                     }
                     Side::New => self.heed_own_membership(&request, &response, stop).await?,
                 }
             }
         }
+        if shared {
+            tokio::select! {
+                () = self.clock.sleep(LOOK_EVERY) => {}
+                () = stop.cancelled() => {}
+            }
+            return Ok(());
+        }
         Ok(self.records.set_heard(id, side, &response.next_batch).await?)
+    }
+
+    /// The old account's device, with the keys that a sync brought it.
+    async fn take_in_keys(
+        &self,
+        id: MigrationId,
+        old: &Account,
+        response: &v3::Response,
+        before: Option<Arc<Device>>,
+    ) -> Result<Option<Arc<Device>>, Failure> {
+        let device = match before {
+            Some(device) => device,
+            None => match self.migrations.device(id, Side::Old, true).await {
+                Some(device) => device,
+                None => return Ok(None),
+            },
+        };
+        match device.receive(old, response).await {
+            Err(failure) if failure.is_retryable() => return Err(failure),
+            // Reactions are heard without keys.
+            Err(failure) => tracing::error!(migration = %id, %failure, "no keys are taken in"),
+            Ok(()) => {}
+        }
+        Ok(Some(device))
     }
 
     /// The next news; nothing when other rooms are to be listened to meanwhile.
@@ -146,12 +205,18 @@ impl Inner {
     async fn heed_in_room(
         &self,
         request: &InviteRequest,
-        response: &v3::Response,
+        news: News<'_>,
         old: &Account,
-        is_first: bool,
         stop: &CancellationToken,
     ) -> Result<(), End> {
+        let News { response, device, is_first } = news;
         let (id, room) = (request.migration, &request.room_id);
+        if let Some(device) = device {
+            let late = device.read_late(room).await;
+            for sign in late.iter().filter_map(|event| sign(request, event)) {
+                self.follow(request, sign, stop).await?;
+            }
+        }
         let Some(joined) = response.rooms.join.get(room) else {
             let is_out = response.rooms.leave.contains_key(room) || is_first;
             if is_out && request.way != Some(Way::Knock) {
@@ -168,8 +233,10 @@ impl Inner {
         if joined.timeline.limited || is_first {
             signs.extend(self.missed(request, old).await?);
         }
-        let said = joined.timeline.events.iter();
-        signs.extend(said.filter_map(|event| sign(request, event.json().get())));
+        for event in &joined.timeline.events {
+            let said = unsealed(device, request, event.json().get()).await;
+            signs.extend(said.and_then(|event| sign(request, &event)));
+        }
         for sign in signs {
             self.follow(request, sign, stop).await?;
         }
@@ -288,8 +355,13 @@ async fn filter_for(
     filter.room.ephemeral = RoomEventFilter::ignore_all();
     filter.room.account_data = RoomEventFilter::ignore_all();
     filter.room.state = types(&["m.room.join_rules"]);
-    filter.room.timeline =
-        types(&["m.reaction", "m.room.join_rules", "m.room.member", "m.room.message"]);
+    filter.room.timeline = types(&[
+        "m.reaction",
+        "m.room.encrypted",
+        "m.room.join_rules",
+        "m.room.member",
+        "m.room.message",
+    ]);
     filter.room.timeline.limit = Some(100_u32.into());
     if rooms.len() <= IN_ADDRESS {
         return Ok(v3::Filter::FilterDefinition(filter));

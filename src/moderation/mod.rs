@@ -16,10 +16,12 @@ mod post;
 mod read;
 mod record;
 mod records;
+mod say;
 mod time;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::BoxFuture;
 use ruma::{EventId, RoomId, UserId};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -54,6 +56,12 @@ pub trait Words: std::fmt::Debug + Send + Sync {
     fn thanks(&self, request: &InviteRequest, to: &UserId) -> Text;
 }
 
+/// The bot's own account, which may be in rooms itself.
+pub trait Host: std::fmt::Debug + Send + Sync {
+    /// Invites somebody, if the bot is in the room and may invite there. Whether it did.
+    fn invite<'a>(&'a self, room: &'a RoomId, user: &'a UserId) -> BoxFuture<'a, bool>;
+}
+
 /// All invite requests of one bot. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Moderation(Arc<Inner>);
@@ -66,6 +74,8 @@ struct Inner {
     words: Box<dyn Words>,
     records: Records,
     gate: Gate,
+    /// The bot's own account, while it is logged in.
+    host: Mutex<Option<Arc<dyn Host>>>,
     /// Counted up when a request was changed.
     changed: watch::Sender<u64>,
 }
@@ -84,6 +94,7 @@ impl Moderation {
             gate: Gate::new(clock.clone()),
             clock,
             words,
+            host: Mutex::default(),
             records: Records::new(store),
             changed: watch::Sender::new(0),
             migrations: migrations.clone(),
@@ -152,6 +163,10 @@ impl Moderation {
 }
 
 impl Inner {
+    fn host(&self) -> Option<Arc<dyn Host>> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn tell_changed(&self) {
         self.changed.send_modify(|count| *count += 1);
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Choice, Inner, InviteRequest, Posted, RequestState, Way,
-    ask::{may_act_as_new, transaction},
+    ask::transaction,
     attend::End,
     choose::choose,
     content,
@@ -111,14 +111,8 @@ impl Inner {
         let mut chosen = request.state == RequestState::Sending;
         loop {
             if !chosen {
-                let setting = settings(
-                    &old,
-                    &request.new,
-                    std::slice::from_ref(room),
-                    may_act_as_new(&migration),
-                    self.encrypts(&migration),
-                )
-                .await?;
+                let asker = self.asker(&migration, &old)?;
+                let setting = settings(&asker, std::slice::from_ref(room)).await?;
                 let Some(setting) = setting.get(room) else { return Ok(()) };
                 match choose(setting, &failed) {
                     Choice::Opened => return Ok(self.opened(id, room, None).await?),
@@ -137,7 +131,7 @@ impl Inner {
             chosen = false;
             let Some(way) = request.way else { return Ok(()) };
             match self.send(&request, way, &old, stop).await {
-                Err(End::Failed(failure @ Failure::Refused { .. })) => {
+                Err(End::Failed(failure)) if !failure.is_retryable() => {
                     failed.insert(way);
                     why = Some(failure);
                 }
@@ -189,7 +183,7 @@ impl Inner {
                 let text = self.words.request(request);
                 let content = content::request(request, &text);
                 let event_id =
-                    old.send_message(room, &content, &transaction(request, "ask")).await?;
+                    self.say(id, old, room, &content, &transaction(request, "ask")).await?;
                 let room_id = room.clone();
                 self.sent(id, room, Some(Posted { room_id, event_id })).await?;
             }
@@ -279,9 +273,9 @@ impl Inner {
                 let content =
                     content::ended(request, &message.event_id, &self.words.ended(request));
                 let state = transaction(request, "ended");
-                match old.send_message(&message.room_id, &content, &state).await {
-                    // The old account may not be there any more.
-                    Ok(_) | Err(Failure::Refused { .. }) => {}
+                match self.say(id, old, &message.room_id, &content, &state).await {
+                    // The old account may not be there any more, or not be able to encrypt.
+                    Ok(_) | Err(Failure::Refused { .. } | Failure::Unsendable(_)) => {}
                     Err(failure) => return Err(failure.into()),
                 }
             }

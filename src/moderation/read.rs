@@ -27,6 +27,9 @@ use crate::{
 const STATE_TYPES: [&str; 4] =
     ["m.room.create", "m.room.encryption", "m.room.join_rules", "m.room.power_levels"];
 
+/// About how many rooms is asked at a time: they are named in the address of the request.
+const ROOMS_AT_ONCE: usize = 30;
+
 /// One room as the old account sees it.
 #[derive(Debug)]
 pub(super) struct RoomState {
@@ -37,7 +40,7 @@ pub(super) struct RoomState {
     creators: BTreeSet<OwnedUserId>,
 }
 
-/// Reads rooms: one request, whatever their number.
+/// Reads rooms with one request.
 pub(super) async fn room_states(
     old: &Account,
     rooms: &[OwnedRoomId],
@@ -97,21 +100,32 @@ async fn power_levels(
     }))
 }
 
-/// How rooms stand. `encrypts` is whether the old account can encrypt what it says, `knocks`
-/// whether the bot may act as the new account.
+/// For whom rooms are looked at.
+#[derive(Debug)]
+pub(super) struct Asker<'a> {
+    /// The account that moves.
+    pub(super) old: &'a Account,
+    /// Where it moves to.
+    pub(super) new: &'a UserId,
+    /// The bot, which is asked for nothing.
+    pub(super) bot: &'a UserId,
+    /// Whether the bot may act as the new account.
+    pub(super) knocks: bool,
+    /// Whether the bot can encrypt as the old account.
+    pub(super) encrypts: bool,
+}
+
+/// How rooms stand.
 pub(super) async fn settings(
-    old: &Account,
-    new: &UserId,
+    asker: &Asker<'_>,
     rooms: &[OwnedRoomId],
-    knocks: bool,
-    encrypts: bool,
 ) -> Result<BTreeMap<OwnedRoomId, Setting>, Failure> {
-    let states = room_states(old, rooms).await?;
-    // The lane for reading decides how many are asked about at a time.
-    let mut reads = Vec::new();
-    for room_id in rooms {
-        reads.push(setting(old, new, room_id, states.get(room_id), knocks, encrypts));
+    let mut states = BTreeMap::new();
+    for some in rooms.chunks(ROOMS_AT_ONCE) {
+        states.extend(room_states(asker.old, some).await?);
     }
+    // The lane for reading decides how many are asked about at a time.
+    let reads = rooms.iter().map(|room_id| setting(asker, room_id, states.get(room_id)));
     let read = future::try_join_all(reads).await?;
     Ok(rooms.iter().cloned().zip(read).collect())
 }
@@ -130,22 +144,15 @@ fn out_of_room(last_seen: Option<&RoomState>, knocks: bool) -> Setting {
 }
 
 async fn setting(
-    old: &Account,
-    new: &UserId,
+    asker: &Asker<'_>,
     room: &RoomId,
     state: Option<&RoomState>,
-    knocks: bool,
-    encrypts: bool,
 ) -> Result<Setting, Failure> {
+    let Asker { old, new, bot, knocks, encrypts } = *asker;
     let Some(state) = state.filter(|state| state.old_is_in) else {
         return Ok(out_of_room(state, knocks));
     };
-    let mut present = Vec::new();
-    for user in named_with_power(&state.levels, &state.creators) {
-        if membership(old, room, &user).await? == Some(MembershipState::Join) {
-            present.push(user);
-        }
-    }
+    let present = present(old, room, state).await?;
     let event_type = if state.encrypted {
         MessageLikeEventType::RoomEncrypted
     } else {
@@ -158,8 +165,26 @@ async fn setting(
         old_is_in: true,
         may_speak: state.levels.user_can_send_message(old.user_id(), event_type),
         can_be_read: encrypts || !state.encrypted,
-        moderators: moderators(&state.levels, present, &[old.user_id(), new]),
+        moderators: moderators(&state.levels, present, &[old.user_id(), new, bot]),
     })
+}
+
+/// The members of a room among whom those are that may invite.
+async fn present(
+    old: &Account,
+    room: &RoomId,
+    state: &RoomState,
+) -> Result<Vec<OwnedUserId>, Failure> {
+    if state.levels.users_default >= state.levels.invite {
+        return Ok(old.joined_members(room).await?.into_keys().collect());
+    }
+    let mut present = Vec::new();
+    for user in named_with_power(&state.levels, &state.creators) {
+        if membership(old, room, &user).await? == Some(MembershipState::Join) {
+            present.push(user);
+        }
+    }
+    Ok(present)
 }
 
 fn lets_knock(rule: &JoinRule) -> bool {

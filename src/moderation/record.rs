@@ -114,11 +114,6 @@ impl InviteRequest {
             || self.reminder.as_deref() == Some(event)
     }
 
-    /// Whether somebody said no for good.
-    pub fn was_refused(&self) -> bool {
-        matches!(self.state, RequestState::Refused | RequestState::Stopped)
-    }
-
     /// Ends it in this way. What was sent is then to be edited.
     pub(super) fn end(&mut self, state: RequestState, by: Option<OwnedUserId>) {
         self.to_be_closed = self.message.is_some();

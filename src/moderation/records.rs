@@ -1,9 +1,10 @@
 //! Where invite requests are kept.
 
-use ruma::{OwnedUserId, RoomId, UserId};
+use ruma::{RoomId, UserId};
 
 use super::record::{Draft, InviteRequest, Stop};
 use crate::{
+    clock::Timestamp,
     migration::{MigrationId, Side},
     store::{Batch, Store, StoreError, Table},
 };
@@ -15,6 +16,8 @@ pub(super) struct Records {
     requests: Table<InviteRequest>,
     drafts: Table<Draft>,
     stops: Table<Stop>,
+    /// Which old account was refused in which room: a mark, which tells neither.
+    refusals: Table<Timestamp>,
     /// Up to where was heard.
     heard: Table<String>,
     /// Held while a request is read, changed and written.
@@ -27,6 +30,7 @@ impl Records {
             requests: store.table("invite_request"),
             drafts: store.table("invite_draft"),
             stops: store.table("invite_stop"),
+            refusals: store.table("invite_refusal"),
             heard: store.table("invite_heard"),
             changing: tokio::sync::Mutex::default(),
             store,
@@ -138,14 +142,27 @@ impl Records {
         self.store.commit(batch).await
     }
 
-    /// Whether a moderator of this room refused this old account before.
-    pub(super) fn was_refused(&self, room: &RoomId, old: &OwnedUserId) -> Result<bool, StoreError> {
-        let before = self.in_room(room)?;
-        Ok(before.iter().any(|request| request.old == *old && request.was_refused()))
+    /// Adds to `batch` that a moderator of this room refused this old account.
+    pub(super) fn put_refusal(
+        &self,
+        batch: &mut Batch,
+        request: &InviteRequest,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        batch.put(&self.refusals, &self.refusal(&request.room_id, &request.old), &at)
     }
 
-    /// Adds to `batch` that nothing is kept about a migration. What moderators said about a room
-    /// for everybody stays.
+    /// Whether a moderator of this room refused this old account before, in whatever migration.
+    pub(super) fn was_refused(&self, room: &RoomId, old: &UserId) -> Result<bool, StoreError> {
+        self.refusals.contains(&self.refusal(room, old))
+    }
+
+    fn refusal(&self, room: &RoomId, old: &UserId) -> String {
+        self.store.mark("invite_refusal", &format!("{room} {old}"))
+    }
+
+    /// Adds to `batch` that nothing is kept about a migration. What moderators said no to stays:
+    /// nobody is asked anew because somebody else was forgotten.
     pub(super) fn forget(&self, batch: &mut Batch, id: MigrationId) -> Result<(), StoreError> {
         for request in self.of(id)? {
             batch.remove(&self.requests, &key(id, &request.room_id));
@@ -170,5 +187,37 @@ fn heard_key(id: MigrationId, side: Side) -> String {
     match side {
         Side::Old => format!("{}old", prefix(id)),
         Side::New => format!("{}new", prefix(id)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng as _, rngs::StdRng};
+    use ruma::{owned_room_id, room_id, user_id};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_no_outlives_what_is_forgotten_and_names_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut rng = StdRng::seed_from_u64(1);
+        let store = Store::open(folder.path(), &folder.path().join("key"), &mut rng).unwrap();
+        let records = Records::new(store.clone());
+        let request = super::super::ask::sample(MigrationId(1), owned_room_id!("!room:a"));
+        let mut batch = Batch::new();
+        records.put(&mut batch, &request).unwrap();
+        records.put_refusal(&mut batch, &request, Timestamp::UNIX_EPOCH).unwrap();
+        store.commit(batch).await.unwrap();
+        let mut batch = Batch::new();
+        records.forget(&mut batch, MigrationId(1)).unwrap();
+        store.commit(batch).await.unwrap();
+
+        assert!(records.of(MigrationId(1)).unwrap().is_empty());
+        assert!(records.was_refused(room_id!("!room:a"), &request.old).unwrap());
+        assert!(!records.was_refused(room_id!("!other:a"), &request.old).unwrap());
+        assert!(!records.was_refused(room_id!("!room:a"), user_id!("@other:a")).unwrap());
+        let kept: Vec<_> = records.refusals.iter().map(|kept| kept.unwrap().0).collect();
+        assert_eq!(kept.len(), 1);
+        assert!(!kept[0].contains("room") && !kept[0].contains(request.old.localpart()));
     }
 }

@@ -114,11 +114,11 @@ impl Inner {
         }
         let old = self.account(id, Side::Old, stop).await?;
         let content = content::reminder(request, &self.words.reminder(request));
-        let reminder = match old.send_message(room, &content, &transaction(request, "again")).await
-        {
+        let again = transaction(request, "again");
+        let reminder = match self.say(id, &old, room, &content, &again).await {
             Ok(event_id) => Some(event_id),
             // Whoever may not speak any more is not heard by trying again.
-            Err(Failure::Refused { .. }) => None,
+            Err(Failure::Refused { .. } | Failure::Unsendable(_)) => None,
             Err(failure) => return Err(failure.into()),
         };
         self.records

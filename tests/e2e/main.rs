@@ -20,6 +20,8 @@ mod machine;
 mod manner;
 mod metrics;
 mod moderators;
+mod moderators_answer;
+mod moderators_sealed;
 mod nobody_else;
 mod other_clients;
 mod own_user;

@@ -24,14 +24,25 @@ pub(crate) fn greeting(display_name: &str) -> Message {
     .and("`help` lists everything that I understand.")
 }
 
-/// In a room with others, before leaving it.
-pub(crate) fn hint(me: &UserId) -> Message {
+fn not_here(me: &UserId) -> Message {
     Message::new(line!(
         "I move people from one Matrix account to another, and I talk about that only in direct \
          messages. To talk to me, start a direct chat with {me}.",
         me = Line::link(&me.matrix_to_uri().to_string(), me.as_str())
     ))
-    .and("I am leaving this room now.")
+}
+
+/// In a room with others, before leaving it.
+pub(crate) fn hint(me: &UserId) -> Message {
+    not_here(me).and("I am leaving this room now.")
+}
+
+/// In a room with others in which the bot was given the power to invite.
+pub(crate) fn staying(me: &UserId) -> Message {
+    not_here(me).and(
+        "I stay here in silence, since I was given the power to invite: I invite the new account of \
+         somebody who moves when one of you who may invite reacts to their request with ✅.",
+    )
 }
 
 /// In a direct message that somebody else joined.

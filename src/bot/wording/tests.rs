@@ -109,6 +109,7 @@ fn greetings() {
     assert_snapshot!(shown([
         ("greeting", greeting("Tern")),
         ("hint", hint(&me())),
+        ("staying", staying(&me())),
         ("crowded", crowded(&me())),
         ("unreadable", unreadable()),
         ("looking", looking()),
