@@ -95,8 +95,7 @@ impl World {
             }
             ("GET", ["client", "v3", "capabilities"]) => Ok(Answer::ok(&capabilities())),
             ("GET", ["client", "v3", "sync"]) => {
-                let filter =
-                    request.query("filter").and_then(|json| serde_json::from_str(json).ok());
+                let filter = request.query("filter").and_then(|filter| self.filter(filter));
                 let since = request.query("since").and_then(|since| since.strip_prefix('s'));
                 let timeout = request.query("timeout").and_then(|time| time.parse().ok());
                 let timeout = Duration::from_millis(timeout.unwrap_or(0));
@@ -120,6 +119,14 @@ impl World {
                 Ok(self.upload(user, request.body.clone(), &request.content_type))
             }
             _ => self.finding_rooms(request, user, rest, now),
+        }
+    }
+
+    /// A filter as it is, or by the name that it was given.
+    fn filter(&self, filter: &str) -> Option<Value> {
+        match filter.parse::<usize>() {
+            Ok(place) => self.filters.get(place).cloned(),
+            Err(_) => serde_json::from_str(filter).ok(),
         }
     }
 
@@ -217,6 +224,10 @@ impl World {
         path: &[&str],
     ) -> Result<Answer, Refusal> {
         match (request.method.as_str(), path) {
+            ("POST", ["filter"]) => {
+                self.filters.push(request.json());
+                Ok(Answer::ok(&json!({ "filter_id": (self.filters.len() - 1).to_string() })))
+            }
             ("GET", ["account_data", kind]) => self.account_data(user, kind),
             ("PUT", ["account_data", kind]) => {
                 Ok(self.set_account_data(user, kind, request.json()))

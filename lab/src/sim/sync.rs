@@ -59,6 +59,10 @@ impl World {
             (Map::new(), Map::new(), Map::new(), Map::new());
         for (room_id, room) in account.rooms.iter().filter_map(|id| Some((id, self.rooms.get(id)?)))
         {
+            let rooms = room_filter["rooms"].as_array();
+            if rooms.is_some_and(|rooms| !rooms.iter().any(|named| named == room_id.as_str())) {
+                continue;
+            }
             let newest = room.timeline.last().map_or(0, |event| event.number);
             if since.is_some_and(|since| newest <= since) {
                 continue;

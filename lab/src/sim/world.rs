@@ -23,6 +23,8 @@ pub(super) struct World {
     /// Accounts that nothing is limited for.
     pub(super) exempt: BTreeSet<String>,
     pub(super) aliases: HashMap<String, String>,
+    /// Filters that were uploaded; each is named by its place.
+    pub(super) filters: Vec<Value>,
     pub(super) files: HashMap<String, (Vec<u8>, String)>,
     /// Counts events, rooms, tokens and files: whatever needs a name of its own.
     pub(super) last_number: u64,

@@ -1,0 +1,176 @@
+//! One life of the bot: the library, opened on a store, and people who say what there is to say, as
+//! far as they have not said it before.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, future::BoxFuture};
+use rand::{SeedableRng as _, rngs::StdRng};
+use ruma::{OwnedUserId, RoomId, UserId};
+use tern::{
+    access::Login,
+    appservice::Appservices,
+    clock::{Clock as _, Timestamp},
+    config,
+    homeserver::Transport,
+    migration::{Event, Migrations, Notice, Said, Settings},
+    moderation::{Host, InviteRequest, Moderation, Text, Words},
+    secret::Secret,
+    store::Store,
+};
+
+use crate::wire::Wire;
+
+pub(crate) const PASSWORD: &str = "a password";
+
+/// What people read, by the transaction ID that the bot sent it with: the chat's homeserver shows
+/// nothing twice that comes with the same one.
+pub(crate) type Chat = Mutex<BTreeMap<u64, (OwnedUserId, Event)>>;
+
+/// Both accounts of somebody who moves.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) old: OwnedUserId,
+    pub(crate) new: OwnedUserId,
+}
+
+impl Pair {
+    pub(crate) fn of(name: &str) -> Self {
+        let user = |server| format!("@{name}:{server}").try_into().unwrap();
+        Self { old: user(lab::sim::OLD), new: user(lab::sim::NEW) }
+    }
+}
+
+/// Lives until `until`, and then ends as by a kill.
+pub(crate) async fn live(
+    wire: &Arc<Wire>,
+    folder: &Path,
+    people: &[Pair],
+    chat: &Chat,
+    until: Timestamp,
+) {
+    let (migrations, moderation) = open(wire, folder).await;
+    let mut notices = migrations.notices().unwrap();
+    migrations.resume_all();
+    let talk = async {
+        for pair in people {
+            begin(&migrations, pair).await;
+        }
+        while let Some(notice) = notices.recv().await {
+            chat.lock().unwrap().insert(notice.id, (notice.to.clone(), notice.event.clone()));
+            follow(&migrations, &moderation, &notice).await;
+            migrations.delivered(notice.id).await.unwrap();
+        }
+    };
+    let left = Duration::try_from(until.duration_since(wire.clock.now())).unwrap();
+    tokio::select! {
+        () = talk => panic!("nobody tells anything any more"),
+        error = moderation.run(Arc::new(Nowhere)) => panic!("{error}"),
+        () = wire.clock.sleep(left) => {}
+    }
+}
+
+async fn open(wire: &Arc<Wire>, folder: &Path) -> (Migrations, Moderation) {
+    let mut rng = StdRng::seed_from_u64(1);
+    let store = Store::open(folder, &folder.join("key"), &mut rng).unwrap();
+    let store = store.witnessed(wire.clone());
+    let configured = [lab::sim::OLD, lab::sim::NEW].map(|name| {
+        (name.try_into().unwrap(), format!("http://simulated/{name}").parse().unwrap())
+    });
+    let clock = wire.clock.clone();
+    let transport =
+        Transport::carried(wire.clone(), clock.clone(), rng, configured.into_iter().collect());
+    transport.pacing().keep_in(&store).await.unwrap();
+    let day = Duration::from_secs(86_400);
+    let settings = Settings { consent_expires: day, quiet_after: 365 * day };
+    let bot = "@tern:old.example".try_into().unwrap();
+    let appservices = Appservices::default();
+    let migrations =
+        Migrations::open(bot, settings, store.clone(), transport, appservices, clock.clone())
+            .unwrap();
+    let hour = Duration::from_secs(3600);
+    let settings = config::Moderation { remind_after: hour, expire_after: 4 * hour };
+    let moderation = Moderation::new(settings, migrations.clone(), store, clock, Box::new(Plainly));
+    (migrations, moderation)
+}
+
+/// Says everything up to `login` that was not said before.
+async fn begin(migrations: &Migrations, pair: &Pair) {
+    if migrations.of(&pair.old).is_ok() {
+        return;
+    }
+    migrations.start(&said("start", &pair.old), &pair.new).await.unwrap();
+    migrations.accept(&said("accept", &pair.new), &pair.old).await.unwrap();
+    for user in [&pair.old, &pair.new] {
+        let password = Login::Password(Secret::from(PASSWORD.to_owned()));
+        migrations.login(&said("login", user), password).await.unwrap();
+    }
+}
+
+/// Says what a notice is answered with: `go` to the plan, and `ask yes` to the first report.
+async fn follow(migrations: &Migrations, moderation: &Moderation, notice: &Notice) {
+    let Ok(migration) = migrations.get(notice.migration) else { return };
+    let ask = said("ask", &notice.to);
+    match notice.event {
+        _ if notice.to != migration.old.user_id => {}
+        Event::PlanReady => migrations.go(&said("go", &notice.to)).await.unwrap(),
+        Event::Finished if !migrations.is_handled(&ask.event_id).unwrap() => {
+            moderation.propose(&ask, None).await.unwrap();
+            moderation.send(&ask).await.unwrap();
+        }
+        _ => {}
+    }
+}
+
+fn said(word: &str, by: &UserId) -> Said {
+    let event_id = format!("${word}-{}-{}", by.localpart(), by.server_name());
+    Said {
+        by: by.to_owned(),
+        room_id: "!chat:old.example".try_into().unwrap(),
+        event_id: event_id.try_into().unwrap(),
+    }
+}
+
+/// A bot that is in no room.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Host for Nowhere {
+    fn invite<'a>(&'a self, _: &'a RoomId, _: &'a UserId) -> BoxFuture<'a, bool> {
+        async { false }.boxed()
+    }
+}
+
+/// One word for each message, by which it is known again.
+#[derive(Debug)]
+struct Plainly;
+
+impl Words for Plainly {
+    fn request(&self, _: &InviteRequest) -> Text {
+        text("asked")
+    }
+
+    fn knock_reason(&self, _: &InviteRequest) -> String {
+        "asked".to_owned()
+    }
+
+    fn reminder(&self, _: &InviteRequest) -> Text {
+        text("reminded")
+    }
+
+    fn ended(&self, _: &InviteRequest) -> Text {
+        text("ended")
+    }
+
+    fn thanks(&self, _: &InviteRequest, _: &UserId) -> Text {
+        text("thanked")
+    }
+}
+
+fn text(word: &str) -> Text {
+    Text { plain: word.to_owned(), html: word.to_owned() }
+}

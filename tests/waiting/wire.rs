@@ -1,0 +1,114 @@
+//! The way to the simulated homeservers, on a held clock that goes on to whatever comes next when
+//! nothing else is left to do.
+
+use std::{
+    collections::BTreeSet,
+    future,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use lab::sim::Simulation;
+use ruma::exports::http;
+use tern::{
+    clock::{Clock as _, HeldClock, Timestamp},
+    homeserver::{Carrier, Failure},
+    store::Witness,
+};
+
+/// A message that was sent, or tried to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    pub(crate) at: Timestamp,
+    pub(crate) path: String,
+    pub(crate) status: u16,
+}
+
+/// Carries requests, and notes the messages among them.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) clock: Arc<HeldClock>,
+    pub(crate) simulation: Simulation,
+    pub(crate) posts: Mutex<Vec<Post>>,
+    /// Messages of which nobody hears that they were sent, by number.
+    lost: Mutex<BTreeSet<usize>>,
+    /// Writes that the store's own threads are about.
+    writing: AtomicUsize,
+}
+
+impl Wire {
+    pub(crate) fn new(clock: Arc<HeldClock>, simulation: Simulation) -> Arc<Self> {
+        let (posts, lost, writing) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { clock, simulation, posts, lost, writing })
+    }
+
+    /// The answers to these messages come when there is no process any more to take them.
+    pub(crate) fn lose(&self, numbers: impl Into<BTreeSet<usize>>) {
+        *self.lost.lock().unwrap() = numbers.into();
+    }
+
+    /// Runs one life of a process. What goes on when it is over is dropped where it is.
+    pub(crate) fn run<T>(self: &Arc<Self>, life: impl Future<Output = T>) -> T {
+        let wire = self.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .on_thread_park(move || {
+                if wire.writing.load(Ordering::SeqCst) == 0 {
+                    wire.clock.advance_to_next();
+                }
+            })
+            .build()
+            .unwrap();
+        let lived = runtime.block_on(life);
+        // A write that was begun is finished by the store's own threads.
+        self.writing.store(0, Ordering::SeqCst);
+        lived
+    }
+}
+
+impl Wire {
+    /// Whether nobody is to hear of it.
+    fn note(&self, post: Post) -> bool {
+        let mut posts = self.posts.lock().unwrap();
+        posts.push(post);
+        self.lost.lock().unwrap().contains(&(posts.len() - 1))
+    }
+}
+
+impl Carrier for Wire {
+    fn carry(
+        &self,
+        request: http::Request<Vec<u8>>,
+    ) -> BoxFuture<'_, Result<http::Response<Vec<u8>>, Failure>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let since_1970 = Duration::try_from(now.as_duration()).unwrap();
+            let answer = self.simulation.answer(&request, since_1970);
+            let path = request.uri().path().to_owned();
+            if path.contains("/send/m.room.message/")
+                && self.note(Post { at: now, path, status: answer.status })
+            {
+                future::pending::<()>().await;
+            }
+            self.clock.sleep(answer.hold).await;
+            let response = http::Response::builder().status(answer.status);
+            let response = response.header(http::header::CONTENT_TYPE, answer.content_type);
+            Ok(response.body(answer.body).unwrap())
+        })
+    }
+}
+
+impl Witness for Wire {
+    fn before_write(&self) -> BoxFuture<'_, ()> {
+        self.writing.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async {})
+    }
+
+    fn after_write(&self) -> BoxFuture<'_, ()> {
+        self.writing.fetch_sub(1, Ordering::SeqCst);
+        Box::pin(async {})
+    }
+}
