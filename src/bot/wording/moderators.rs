@@ -38,13 +38,13 @@ impl Words for ModeratorWords {
 
     fn reminder(&self, request: &InviteRequest) -> Text {
         let place = match request.way {
-            Some(Way::DirectMessage) => line!(" in {room}", room = room(&request.room)),
-            _ => Line::default(),
+            Some(Way::DirectMessage) => line!("in {room}", room = room(&request.room)),
+            _ => Line::from("here"),
         };
         let new = &request.new;
         Message::new(line!(
-            "A reminder, and the only one: the new account of {old}, {new}, still waits to be \
-             invited{place}. To let it in: `/invite {new}`. Or react: ✅ to let it in, ❌ to refuse.",
+            "This is the only reminder: the new account of {old}, {new}, still waits to be let in. \
+             Please type `/invite {new}` {place}, or react with ✅. To refuse, react with ❌.",
             old = &request.old,
             new = new,
             place = place
@@ -83,8 +83,8 @@ impl Words for ModeratorWords {
 
     fn thanks(&self, request: &InviteRequest, to: &UserId) -> Text {
         Message::new(line!(
-            "{to}: thank you! I cannot invite in your name, so please say this in this room: \
-             `/invite {new}`",
+            "{to}: thank you! The invitation itself has to come from you: please type \
+             `/invite {new}` here.",
             to = to,
             new = &request.new
         ))
@@ -99,33 +99,33 @@ impl ModeratorWords {
         let in_person = request.way == Some(Way::DirectMessage);
         let (who, what) = if in_person {
             let who = line!(
-                "**{old} is moving to another Matrix account, {new},** and may not invite it to \
-                 {room}. You may. Both accounts have confirmed this to me: I am a program that \
-                 moves accounts.",
+                "**{old} is moving to a new Matrix account, {new},** and cannot invite it to \
+                 {room}. You can. They confirmed the move to me from both accounts; I am a program \
+                 that moves accounts.",
                 old = old,
                 new = new,
                 room = room(&request.room)
             );
             let what = line!(
-                "To let it in, please invite it there: `/invite {new}`. Or react to this message: \
-                 ✅ to let it in, ❌ to refuse. Say `stop`, and nobody is asked about that room \
-                 again.",
+                "Please let it in: type `/invite {new}` in that room, or react to this message with \
+                 ✅. To refuse, react with ❌. If nobody is to be asked about that room again, say \
+                 `stop`.",
                 new = new
             );
             (who, what)
         } else {
             let who = line!(
-                "**I, {old}, am moving to another Matrix account: {new}.** I may not invite it to \
-                 this room myself. Both accounts have confirmed the move to {bot}, a program that \
+                "**I am moving from {old} to a new Matrix account, {new}.** I cannot invite it to \
+                 this room myself. I confirmed this from both accounts to {bot}, a program that \
                  moves accounts and writes this for me.",
                 old = old,
                 new = new,
                 bot = &self.bot
             );
             let what = line!(
-                "{moderators}: to let it in, please invite it: `/invite {new}`. Or react to this \
-                 message: ✅ to let it in, ❌ to refuse. Reply `stop`, and nobody is asked in this \
-                 room again.",
+                "{moderators}: please let it in. Type `/invite {new}` here, or react to this \
+                 message with ✅. To refuse, react with ❌. If nobody is to be asked in this room \
+                 again, reply `stop`.",
                 moderators = moderators(request),
                 new = new
             );
@@ -154,7 +154,7 @@ fn moderators(request: &InviteRequest) -> Line {
     line!(
         "{all} ({more})",
         all = all,
-        more = count(request.more, "other may as well", "others may as well")
+        more = count(request.more, "other can as well", "others can as well")
     )
 }
 
@@ -177,9 +177,10 @@ pub(crate) fn chat_reply(reply: Reply, request: &InviteRequest) -> Option<Messag
             "As far as I can see you may not invite people to {room}, so I did nothing.",
             room = label
         )),
-        Reply::Over => Message::new("Thank you. This is settled already: there is nothing to do."),
+        Reply::Over => Message::new("Thank you. This is settled: there is nothing more to do."),
         Reply::Thanks => Message::new(line!(
-            "Thank you! I cannot invite in your name, so please say this in {room}: `/invite {new}`",
+            "Thank you! The invitation itself has to come from you: please type `/invite {new}` in \
+             {room}.",
             room = label,
             new = new
         )),

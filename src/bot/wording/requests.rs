@@ -27,15 +27,20 @@ pub(crate) fn proposal(proposal: &Proposal, words: &dyn Words) -> Message {
     let askable = proposal.askable().count();
     let (open, closed): (Vec<_>, Vec<_>) =
         proposal.rooms.iter().partition(|proposed| proposed.obstacle.is_none());
-    let message = Message::new(line!(
-        "I can ask for help in **{rooms}**. Nothing is sent before you say yes.",
-        rooms = rooms(askable)
-    ));
+    let head = if askable == 0 {
+        Line::from("There is no room now in which I could ask for help.")
+    } else {
+        line!(
+            "I can ask for help in **{rooms}**. Nothing is sent before you say yes.",
+            rooms = rooms(askable)
+        )
+    };
+    let message = Message::new(head);
     let message = listed_lines(message, "Whom I would ask:", open.iter().map(asking).collect());
     let hindered = closed.iter().filter_map(obstacle).collect();
     let message = listed_lines(message, "The others:", hindered);
     if askable == 0 {
-        return message.and("So there is nothing to send. `report` tells how each room stands.");
+        return message.and("`report` tells how each room stands.");
     }
     let message = examples(&open, words)
         .into_iter()
@@ -46,8 +51,8 @@ pub(crate) fn proposal(proposal: &Proposal, words: &dyn Words) -> Message {
         "To begin it in your own words, say `ask text` and the words."
     };
     message.and(own).and(line!(
-        "To send, tap ✅ or say `ask yes`. It takes {time}, since I write to nobody in a hurry; \
-         everything else goes on meanwhile.",
+        "To send, tap ✅ or say `ask yes`. It takes {time}: I send one after the other, slowly. \
+         Everything else goes on meanwhile.",
         time = about(time_for(askable))
     ))
 }
@@ -77,7 +82,7 @@ fn names(request: &InviteRequest) -> Line {
 fn obstacle(proposed: &&Proposed) -> Option<Line> {
     let why = match proposed.obstacle? {
         Obstacle::Asked => "asked already; it waits for an answer",
-        Obstacle::Opened => "the new account can get in by now, and will on your yes",
+        Obstacle::Opened => "the new account can get in by now, and joins on your yes",
         Obstacle::Refused => "a moderator said no",
         Obstacle::Stopped => "a moderator wants nobody to be asked there",
         Obstacle::Nobody => "there is nobody there whom I could ask",
@@ -89,18 +94,33 @@ fn obstacle(proposed: &&Proposed) -> Option<Line> {
 /// The exact text for the first room of each way.
 fn examples(open: &[&Proposed], words: &dyn Words) -> Vec<(Line, Message)> {
     let first = |way| open.iter().map(|it| &it.request).find(|request| request.way == Some(way));
+    let count = |way| open.iter().filter(|it| it.request.way == Some(way)).count();
+    let others = |way| match count(way) {
+        1 => Line::from(":"),
+        _ => Line::from("; in the others the same, with the names that belong there:"),
+    };
     let mut examples = Vec::new();
     if let Some(request) = first(Way::Message) {
-        let head = line!("In {room}, exactly this:", room = room(&request.room));
+        let others = others(Way::Message);
+        let head =
+            line!("In {room}, exactly this{others}", room = room(&request.room), others = others);
         examples.push((head, Message::quoted(&words.request(request))));
     }
     if let Some(request) = first(Way::DirectMessage) {
-        let head = line!("About {room}, in a direct message:", room = room(&request.room));
+        let others = others(Way::DirectMessage);
+        let head = line!(
+            "About {room}, in a direct message{others}",
+            room = room(&request.room),
+            others = others
+        );
         examples.push((head, Message::quoted(&words.request(request))));
     }
     if let Some(request) = first(Way::Knock) {
         let reason = clean(&words.knock_reason(request), 1_000);
-        let head = line!("With the knock on {room}:", room = room(&request.room));
+        let head = match count(Way::Knock) {
+            1 => line!("With the knock on {room}:", room = room(&request.room)),
+            _ => Line::from("With each knock:"),
+        };
         let plain = reason.clone();
         let html = Message::new(Line::text(&reason)).html;
         examples.push((head, Message::quoted(&Text { plain, html })));
