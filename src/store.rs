@@ -32,6 +32,9 @@ pub use self::error::StoreError;
 /// The table that holds encrypted secrets.
 const SECRETS: &str = "secret";
 
+/// How much of the database sled keeps in memory, in bytes. Its own default is a gigabyte.
+const CACHE: u64 = 16 << 20;
+
 /// Told of each write, before it is begun and once it is on disk. The write waits for it.
 pub trait Witness: fmt::Debug + Send + Sync {
     /// A write is about to begin.
@@ -215,7 +218,12 @@ fn open_database(dir: &Path) -> Result<sled::Db, StoreError> {
     let mut tries = 20;
     loop {
         tries -= 1;
-        match sled::open(dir).map_err(|error| StoreError::opening(dir, error)) {
+        match sled::Config::new()
+            .path(dir)
+            .cache_capacity(CACHE)
+            .open()
+            .map_err(|error| StoreError::opening(dir, error))
+        {
             Err(StoreError::Locked { .. }) if tries > 0 => {
                 thread::sleep(Duration::from_millis(50));
             }

@@ -18,10 +18,12 @@ use tern::{
     appservice::Appservices,
     clock::{Clock as _, HeldClock, Timestamp},
     homeserver::Transport,
-    migration::{Event, Migrations, Outcome, Phase, ReportRow, Said, Settings},
+    migration::{Event, Migrations, Notice, Outcome, Phase, ReportRow, Said, Settings},
     secret::Secret,
     store::Store,
 };
+
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::{people::Pair, wire::Wire};
 
@@ -63,6 +65,7 @@ async fn live(
 ) -> Result<()> {
     let began = Instant::now();
     let migrations = open(wire, url, path).await?;
+    let notices = migrations.notices()?;
     migrations.resume_all();
     if let Ok((migration, _)) = migrations.of(&Pair::of(0).old) {
         migrations.progress(migration.id)?;
@@ -72,7 +75,7 @@ async fn live(
         for number in 0..accounts {
             begin(&migrations, &Pair::of(number)).await?;
         }
-        finish(&migrations, accounts).await
+        finish(&migrations, notices, accounts).await
     };
     let killed = async {
         match kill_after {
@@ -133,8 +136,11 @@ async fn begin(migrations: &Migrations, pair: &Pair) -> Result<()> {
 }
 
 /// Says `go` to each plan, until all are finished.
-async fn finish(migrations: &Migrations, accounts: usize) -> Result<()> {
-    let mut notices = migrations.notices()?;
+async fn finish(
+    migrations: &Migrations,
+    mut notices: UnboundedReceiver<Notice>,
+    accounts: usize,
+) -> Result<()> {
     let is_over = |number: &usize| {
         let migration = migrations.of(&Pair::of(*number).old);
         migration.is_ok_and(|(migration, _)| migration.phase == Phase::Finished)

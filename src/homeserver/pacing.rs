@@ -19,7 +19,8 @@ use std::{
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use jiff::{SignedDuration, Timestamp};
 use rand::{RngCore as _, rngs::StdRng};
-use ruma::{OwnedUserId, RoomId, ServerName, UserId, api::error::ErrorCode};
+use ruma::{OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, api::error::ErrorCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use self::kind::Kind;
@@ -67,6 +68,9 @@ const AWAY_FOR: SignedDuration = SignedDuration::from_hours(24);
 const AWAY_PAUSE: Duration = Duration::from_secs(30);
 /// A lane without requests is forgotten after this time.
 const LANE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
+/// How many requests may be on their way to one homeserver, of all migrations together. Each has a
+/// connection of its own, and systems let a process have about a thousand.
+const MOST_CONNECTIONS: usize = 400;
 
 /// What is done as an account, as far as homeservers limit it by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -222,6 +226,7 @@ pub struct Pacing {
     budgets: Mutex<Budgets>,
     /// How long invitations waited for the invited account's homeserver, until that is taken.
     held: Mutex<HashMap<OwnedUserId, Duration>>,
+    connections: Mutex<HashMap<OwnedServerName, Arc<Semaphore>>>,
     ledger: OnceLock<Ledger>,
 }
 
@@ -235,6 +240,7 @@ impl Pacing {
             lanes: Mutex::default(),
             budgets: Mutex::default(),
             held: Mutex::default(),
+            connections: Mutex::default(),
             ledger: OnceLock::new(),
         }
     }
@@ -334,8 +340,10 @@ impl Pacing {
             if !limited_for.is_zero() {
                 measure::wait(action.name(), limited_for);
             }
+            let _connection = self.connection(account.server_name(), action).await;
             let sent = self.clock.now();
-            let result = attempt().await;
+            // By itself, so that what only waits for its turn holds no room for a request.
+            let result = Box::pin(attempt()).await;
             let now = self.clock.now();
             let failure = match result {
                 Ok(answer) => {
@@ -376,6 +384,25 @@ impl Pacing {
                 return Err(failure);
             }
         }
+    }
+
+    /// Waits until there are few enough requests on their way to a homeserver. Syncs do not count:
+    /// homeservers keep them open to wait for news.
+    async fn connection(
+        &self,
+        server: &ServerName,
+        action: Action,
+    ) -> Option<OwnedSemaphorePermit> {
+        if matches!(action, Action::Sync | Action::Listen) {
+            return None;
+        }
+        let connections = {
+            let mut connections = lock(&self.connections);
+            let most = || Arc::new(Semaphore::new(MOST_CONNECTIONS));
+            connections.entry(server.to_owned()).or_insert_with(most).clone()
+        };
+        // It is never closed.
+        connections.acquire_owned().await.ok()
     }
 
     fn hold(&self, errand: &Errand<'_>, held_for: Duration) {

@@ -7,7 +7,7 @@ use super::{
     Access, FastOffer, Migration, Plan, PlannedRoom, Route, Side,
     step::{RoomRecord, StepKind},
 };
-use crate::homeserver::{Budget, Kind};
+use crate::homeserver::{Action, Budget, Kind};
 
 /// What a room takes at least, several at a time.
 const A_ROOM: Duration = Duration::from_millis(250);
@@ -88,6 +88,30 @@ impl Work {
 
 fn is_on_one_server(migration: &Migration) -> bool {
     migration.old.user_id.server_name() == migration.new.user_id.server_name()
+}
+
+/// How many rooms of `plan` are to be brought on by an action next.
+pub(crate) fn next(
+    plan: &Plan,
+    migration: &Migration,
+    records: &HashMap<String, RoomRecord>,
+) -> HashMap<Action, usize> {
+    let untouched = RoomRecord::default();
+    let mut next = HashMap::new();
+    for room in &plan.rooms {
+        let record = records.get(room.room.id.as_str()).unwrap_or(&untouched);
+        let mut work = Work::default();
+        work.add(room, record, migration);
+        let action = match work {
+            Work { invites: 1.., .. } => Action::Invite,
+            Work { local_joins: 1.., .. } => Action::LocalJoin,
+            Work { remote_joins: 1.., .. } => Action::RemoteJoin,
+            Work { power_levels: 1.., .. } => Action::State,
+            _ => continue,
+        };
+        *next.entry(action).or_default() += 1;
+    }
+    next
 }
 
 /// The budgets that a migration draws from.

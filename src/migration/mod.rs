@@ -27,13 +27,13 @@ mod tests;
 mod work;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
-use tokio::sync::watch;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use self::{
     asking::Asking,
@@ -114,6 +114,30 @@ struct Inner {
     /// The accounts that are being read, and since when.
     readings: Mutex<BTreeMap<MigrationId, (Timestamp, Reading)>>,
     asking: Asking,
+    readers: Readers,
+}
+
+/// How many accounts are read at once that move from one server to the same other one: a survey of
+/// a large account takes tens of megabytes.
+const READERS: usize = 8;
+
+/// Whose turn it is to be read, for each two servers: one that does not answer holds up nobody who
+/// has nothing to do with it.
+#[derive(Debug, Default)]
+struct Readers(Mutex<HashMap<(OwnedServerName, OwnedServerName), Arc<Semaphore>>>);
+
+impl Readers {
+    /// Waits until the accounts of `migration` may be read; they may be until the answer is dropped.
+    async fn turn(&self, migration: &Migration) -> Option<OwnedSemaphorePermit> {
+        let server = |party: &Party| party.user_id.server_name().to_owned();
+        let servers = (server(&migration.old), server(&migration.new));
+        let readers = {
+            let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            readers.entry(servers).or_insert_with(|| Arc::new(Semaphore::new(READERS))).clone()
+        };
+        // It is never closed.
+        readers.acquire_owned().await.ok()
+    }
 }
 
 impl Migrations {
@@ -151,6 +175,7 @@ impl Migrations {
             follower: OnceLock::new(),
             readings: Mutex::default(),
             asking,
+            readers: Readers::default(),
         })))
     }
 

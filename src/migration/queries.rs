@@ -17,7 +17,7 @@ use super::{
     step::RoomRecord,
 };
 use crate::{
-    homeserver::{Budget, Kind},
+    homeserver::{Action, Budget, Kind},
     store::StoreError,
 };
 
@@ -157,13 +157,14 @@ impl Migrations {
         let check = Check::Nothing(None);
         let report = self.0.findings(&migration, &plan, &check, &records)?.report();
         let left = || self.0.takes(&migration, &Work::of(&plan, &migration, &records));
+        let next = estimate::next(&plan, &migration, &records);
         let mut progress = Progress {
             left: if migration.phase == Phase::Running { left() } else { None },
             elapsed: migration
                 .went
                 .and_then(|went| Duration::try_from(self.0.now().duration_since(went)).ok())
                 .unwrap_or_default(),
-            waits: self.waits(&migration),
+            waits: self.waits(&migration, &next),
             ..Progress::default()
         };
         progress.count(&report);
@@ -193,7 +194,9 @@ impl Migrations {
         Ok(self.0.report(migration, &plan, &Check::Nothing(None))?)
     }
 
-    fn waits(&self, migration: &Migration) -> Vec<Wait> {
+    /// What the homeservers make a migration wait for. `next` is what its rooms are to be brought on
+    /// by: of these, only some stand in line at a time.
+    fn waits(&self, migration: &Migration, next: &HashMap<Action, usize>) -> Vec<Wait> {
         let now = self.0.now();
         let pacing = self.0.transport.pacing();
         let sides = [Side::Old, Side::New].into_iter();
@@ -208,7 +211,7 @@ impl Migrations {
                     action: wait.action,
                     remaining: Duration::try_from(wait.until.duration_since(now)).ok()?,
                     reason: wait.reason,
-                    waiting: wait.waiting,
+                    waiting: wait.waiting.max(next.get(&wait.action).copied().unwrap_or(0)),
                     interval: wait.interval,
                 })
             })

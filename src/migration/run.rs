@@ -2,6 +2,7 @@
 
 mod copying;
 mod lobby;
+mod turns;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -21,6 +22,7 @@ use ruma::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::turns::Turns;
 use self::{copying::Copying, lobby::Lobby};
 use super::{
     Entry, MigrationId, Plan, PlannedRoom, Route, Side, StepResult,
@@ -58,6 +60,7 @@ pub(crate) struct Run<'a> {
     pub(crate) progressed: &'a watch::Sender<u64>,
     /// Set when the old account's session ends while it looks out for joins.
     pub(crate) old_lost: AtomicBool,
+    pub(crate) turns: Turns,
 }
 
 /// How a run ended.
@@ -75,8 +78,9 @@ pub(crate) enum RunEnd {
 
 impl Run<'_> {
     /// Carries out every step that has no result yet. All rooms are begun at once and in order: the
-    /// lanes of [`pacing`](crate::homeserver::Pacing) decide how many requests are on their way,
-    /// and keep the order, so that a wait for one kind of request holds up no other.
+    /// [`Turns`] and the lanes of [`pacing`](crate::homeserver::Pacing) decide how many requests
+    /// are on their way, and keep the order, so that a wait for one kind of request holds up no
+    /// other.
     pub(crate) async fn carry_out(self, memberships: watch::Sender<Memberships>) -> RunEnd {
         let mut records: HashMap<String, RoomRecord> = match self.journal.rooms(self.id) {
             Ok(records) => records.into_iter().collect(),
@@ -185,13 +189,14 @@ impl Run<'_> {
         doors.settle(&room.room.id, entered);
         if entered {
             for step in after_join(room) {
-                self.take(&step, room, &mut record).await?;
+                self.take(step, room, &mut record).await?;
             }
         }
+        // Large and rarely waited for, and so not a part of what every room holds.
         if direct.settle(room, entered) {
-            self.mark_direct(direct).await?;
+            Box::pin(self.mark_direct(direct)).await?;
         }
-        if entered { copying.in_room(room).await } else { Ok(()) }
+        if entered { Box::pin(copying.in_room(room)).await } else { Ok(()) }
     }
 
     /// What is written down of a step, unless it ended the run.
@@ -203,7 +208,8 @@ impl Run<'_> {
     fn failure_of(error: StepError) -> Result<Failure, RunEnd> {
         match error {
             StepError::Failed(failure) => Ok(failure),
-            StepError::Stopped => Err(RunEnd::Stopped),
+            // Only a step that is being taken finds out more, and it is then taken anew.
+            StepError::Stopped | StepError::Known(_) => Err(RunEnd::Stopped),
             StepError::AccessLost(side) => Err(RunEnd::AccessLost(side)),
             StepError::Broken(error) => Err(RunEnd::Broken(error)),
         }
@@ -217,8 +223,9 @@ impl Run<'_> {
         invite: bool,
     ) -> Result<bool, RunEnd> {
         for step in entrance(room, invite, self.stage.new.is_some()) {
-            self.take(&step, room, record).await?;
-            if !record.is_through(step.kind()) {
+            let kind = step.kind();
+            self.take(step, room, record).await?;
+            if !record.is_through(kind) {
                 return Ok(false);
             }
         }
@@ -228,7 +235,7 @@ impl Run<'_> {
     /// Takes one step, unless it has a result already, and writes down what came of it.
     async fn take(
         &self,
-        step: &Step,
+        mut step: Step,
         room: &PlannedRoom,
         record: &mut RoomRecord,
     ) -> Result<(), RunEnd> {
@@ -236,13 +243,21 @@ impl Run<'_> {
         if record.is_settled(kind) {
             return Ok(());
         }
-        let result = tokio::select! {
-            // A request on its way is waited for; only `AwaitJoin` has none.
-            biased;
-            result = step.run(id, &self.stage) => result,
-            () = self.stop.cancelled(), if step.waits_for_a_person() => Err(StepError::Stopped),
+        let result = loop {
+            let turn = self.turns.begin(&step).await;
+            let result = tokio::select! {
+                // A request on its way is waited for; only `AwaitJoin` has none.
+                biased;
+                result = Box::pin(step.run(id, &self.stage)) => result,
+                () = self.stop.cancelled(), if step.waits_for_a_person() => Err(StepError::Stopped),
+            };
+            drop(turn);
+            match result {
+                Err(StepError::Known(known)) => step = *known,
+                result => break Self::result_of(result)?,
+            }
         };
-        self.settle(room, record, kind, Self::result_of(result)?).await
+        self.settle(room, record, kind, result).await
     }
 
     /// Writes down what came of a step.
@@ -281,7 +296,7 @@ impl Run<'_> {
         let mut since = None;
         loop {
             let timeout = since.as_ref().map(|_| LONG_POLL);
-            match old.sync(filter.clone(), since.clone(), timeout).await {
+            match Box::pin(old.sync(filter.clone(), since.clone(), timeout)).await {
                 Ok(Synced { response, .. }) => {
                     let seen = memberships_in(&self.stage.new_user, &response);
                     memberships.send_modify(|known| known.extend(seen));

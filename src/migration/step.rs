@@ -108,8 +108,8 @@ pub(crate) enum Step {
         via: Vec<OwnedServerName>,
         /// Whether there may be others, for which the members have to be asked for first.
         hides_servers: bool,
-        /// Whether the new account's server is known to be in the room.
-        near: bool,
+        /// Whether the new account's server is in the room.
+        nearness: Nearness,
     },
     /// The person joins by hand as the new account; this step waits for it.
     AwaitJoin,
@@ -141,8 +141,8 @@ impl Step {
         stage: &Stage,
     ) -> Result<StepResult, StepError> {
         match self {
-            Self::Join { via, hides_servers, near } => {
-                stage.join(room, via, *hides_servers, *near).await
+            Self::Join { via, hides_servers, nearness } => {
+                stage.join(room, via, *hides_servers, *nearness).await
             }
             Self::AwaitJoin => stage.await_join(room).await,
             Self::Invite => stage.invite(&stage.room_id(room).await?).await,
@@ -157,7 +157,8 @@ impl Step {
 pub(crate) fn entrance(room: &PlannedRoom, invite: bool, new_access: bool) -> Vec<Step> {
     let join = if new_access {
         let hides_servers = room.hides_servers && !invite;
-        Step::Join { via: room.via.clone(), hides_servers, near: room.near }
+        let nearness = if room.near { Nearness::Here } else { Nearness::Unknown };
+        Step::Join { via: room.via.clone(), hides_servers, nearness }
     } else {
         Step::AwaitJoin
     };
@@ -181,6 +182,8 @@ pub(crate) enum StepError {
     Failed(Failure),
     /// It was stopped before it did anything; it is to be run again when the migration goes on.
     Stopped,
+    /// It did nothing yet but find out more; this is the step to be run instead.
+    Known(Box<Step>),
     /// The homeserver no longer accepts this side's session.
     AccessLost(Side),
     /// Nothing can be written down any more.
@@ -291,7 +294,7 @@ impl Stage {
         room: &OwnedRoomOrAliasId,
         via: &[OwnedServerName],
         hides_servers: bool,
-        near: bool,
+        nearness: Nearness,
     ) -> Result<StepResult, StepError> {
         let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
         if let Ok(room_id) = OwnedRoomId::try_from(room.clone())
@@ -299,19 +302,20 @@ impl Stage {
         {
             return Ok(StepResult::AlreadySo);
         }
-        let mut nearness = if near { Nearness::Here } else { Nearness::Unknown };
-        let mut via = via.to_vec();
+        let known = |via, nearness| {
+            Err(StepError::Known(Box::new(Step::Join { via, hides_servers: false, nearness })))
+        };
+        let via = via.to_vec();
         if hides_servers && let Some((room_id, members)) = self.members(room).await? {
-            nearness = self.nearness(&members);
-            via = self.servers(&room_id, &members).await?.unwrap_or(via);
+            let via = self.servers(&room_id, &members).await?.unwrap_or(via);
+            return known(via, self.nearness(&members));
         }
         let mut joined = new.join(room, via.clone(), nearness).await;
         if let Err(Failure::Limited { .. }) = joined {
             // Asked only when a join has to wait, since local ones wait less.
             let members = self.members(room).await?;
-            let nearness =
-                members.map_or(Nearness::Elsewhere, |(_, members)| self.nearness(&members));
-            joined = new.join(room, via.clone(), nearness).await;
+            let nearness = members.map(|(_, members)| self.nearness(&members));
+            return known(via, nearness.unwrap_or(Nearness::Elsewhere));
         }
         // Where the old account's homeserver is the way in, the join fails while that is away.
         if let (Err(Failure::Faulty { status: 502..=504, .. }), Some(old)) = (&joined, &self.old)

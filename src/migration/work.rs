@@ -14,7 +14,7 @@ use super::{
     job::{Job, Turn},
     journal::Change,
     report::Check,
-    run::{Run, RunEnd, read_memberships},
+    run::{Run, RunEnd, Turns, read_memberships},
     step::Stage,
 };
 use crate::{
@@ -81,9 +81,10 @@ impl Inner {
             match &migration.phase {
                 Phase::AwaitingConsent => self.await_expiry(job, &migration, stop).await?,
                 Phase::AwaitingAccess => self.await_service(job, stop).await?,
-                Phase::Surveying => self.survey(job, &migration, stop).await?,
+                // Boxed: of what is large, only that is held which goes on.
+                Phase::Surveying => Box::pin(self.survey(job, &migration, stop)).await?,
                 Phase::AwaitingGo => self.see_to_service(job, &migration, stop).await?,
-                Phase::Running => self.run(job, &migration, stop).await?,
+                Phase::Running => Box::pin(self.run(job, &migration, stop)).await?,
                 Phase::WaitingForModerators => self.go_on_where_opened(job).await?,
                 Phase::Cancelled(_) => {
                     self.take_leave(&migration, stop).await?;
@@ -189,7 +190,7 @@ impl Inner {
                 RunEnd::Broken(error) => return Err(error),
             }
             self.put_rules_back(job, stop).await?;
-            let check = self.settled_check(job, migration, &plan, stop).await?;
+            let check = Box::pin(self.settled_check(job, migration, &plan, stop)).await?;
             if race == MOST_RACES || !self.repeat_lost_races(migration, &plan, &check).await? {
                 return self.finish(job, &plan, &check, stop).await;
             }
@@ -204,7 +205,7 @@ impl Inner {
         plan: &Plan,
         stop: &CancellationToken,
     ) -> RunEnd {
-        let (stage, memberships) = match self.stage(job, migration, stop).await {
+        let (stage, memberships) = match Box::pin(self.stage(job, migration, stop)).await {
             Ok(staged) => staged,
             Err(end) => return end,
         };
@@ -219,6 +220,7 @@ impl Inner {
             clock: self.clock.clone(),
             progressed: &self.progressed,
             old_lost: false.into(),
+            turns: Turns::new(),
         };
         run.carry_out(memberships).await
     }
@@ -283,6 +285,7 @@ impl Inner {
         let new = self.open(job, Side::New, stop).await?.map(Account::outlasting);
         let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
         let read = async || {
+            let _turn = self.readers.turn(migration).await;
             read_memberships(old.as_ref(), new.as_ref(), old_user, new_user)
                 .await
                 .map_err(|(side, failure)| Trouble::Failed(side, failure))

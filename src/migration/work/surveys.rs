@@ -62,6 +62,7 @@ impl Inner {
     ) -> Result<Plan, Trouble> {
         let old = self.open(job, Side::Old, stop).await?;
         let new = self.open(job, Side::New, stop).await?;
+        let _turn = self.readers.turn(migration).await;
         let (mut old_survey, mut new_survey) = tokio::try_join!(
             async {
                 match &old {
@@ -169,6 +170,7 @@ impl Inner {
                     .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
                 return Ok(Check::Memberships(memberships));
             };
+            let _turn = self.readers.turn(migration).await;
             let mut new_survey = self.survey_account(&new, Side::New, migration.id).await?;
             let mut old_survey = match &old {
                 Some(old) => Some(self.survey_account(old, Side::Old, migration.id).await?),
