@@ -73,6 +73,16 @@ impl HeldClock {
         }
     }
 
+    /// Sets the time, as an admin sets a machine's clock: who sleeps, sleeps on as long as before.
+    pub fn set(&self, time: Timestamp) {
+        let mut held = self.held();
+        let jump = time.duration_since(held.now);
+        held.now = time;
+        let sleepers = std::mem::take(&mut held.sleepers).into_iter();
+        held.sleepers =
+            sleepers.map(|((until, place), sleeper)| ((until + jump, place), sleeper)).collect();
+    }
+
     /// Lets time pass until the first who sleeps wakes. Whether there was one.
     pub fn advance_to_next(&self) -> bool {
         let mut held = self.held();

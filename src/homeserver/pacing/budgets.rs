@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use ruma::{OwnedServerName, RoomId, ServerName, UserId};
 
 use super::{
-    Action, Errand, WaitReason,
+    Action, Errand, LONGEST_WAIT, WaitReason,
     bucket::{Bucket, between},
     guess::Guess,
     kind::Kind,
@@ -147,7 +147,7 @@ impl Budgets {
         }
         let bucket_of_room = room.and_then(|key| self.buckets.get(key));
         if let Some(until) = bucket_of_room.and_then(|(bucket, _)| bucket.opens())
-            && until > now
+            && is_to_come(until, now)
         {
             return Admission::RoomAt(until);
         }
@@ -161,7 +161,8 @@ impl Budgets {
         let told = told.max().map(|until| (until, WaitReason::RateLimit));
         let guessed = draws.guessed.as_ref().and_then(|key| self.guesses.get(key)?.0.opens());
         let guessed = guessed.map(|until| (until, WaitReason::InviteeServer));
-        told.into_iter().chain(guessed).filter(|(until, _)| *until > now).max_by_key(|(at, _)| *at)
+        let to_come = told.into_iter().chain(guessed).filter(|(until, _)| is_to_come(*until, now));
+        to_come.max_by_key(|(until, _)| *until)
     }
 
     /// Ends a wait that was waited for, also when the machine's clock was set back meanwhile.
@@ -385,6 +386,12 @@ impl Budgets {
 /// A bucket of which nothing more is known than how fast its server lets others be.
 fn bucket_of(kind: Kind, rate: Option<&Rate>) -> Bucket {
     Bucket::recalled(rate.map(|rate| rate.interval), None).with_reserve(kind.reserve())
+}
+
+/// Whether a token is still to come, as far as that can be: what would be further away was told
+/// before the machine's clock was set back.
+pub(super) fn is_to_come(token: Timestamp, now: Timestamp) -> bool {
+    token > now && between(now, token) <= LONGEST_WAIT * 2
 }
 
 fn hash(value: impl std::hash::Hash) -> u64 {

@@ -6,7 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use ruma::{OwnedServerName, UserId};
 use serde::{Deserialize, Serialize};
 
-use super::{budgets::Key, kind::Kind, lock};
+use super::{
+    budgets::{Key, is_to_come},
+    kind::Kind,
+    lock,
+};
 use crate::store::{Batch, Store, StoreError, Table};
 
 /// How many records are kept; the oldest go first.
@@ -124,8 +128,8 @@ impl Ledger {
 /// Whether it still says something: rates for a while, and what one account may do until there is
 /// a token again.
 fn counts(key: &Key, known: &Known, now: Timestamp) -> bool {
-    now.duration_since(known.learned) < KEPT_FOR
-        && (key.of.is_empty() || known.next.is_some_and(|next| next > now))
+    now.duration_since(known.learned).abs() < KEPT_FOR
+        && (key.of.is_empty() || known.next.is_some_and(|next| is_to_come(next, now)))
 }
 
 /// `kind server` or `kind server/account`: in a server name there is no slash.

@@ -1,9 +1,11 @@
+use jiff::SignedDuration;
 use serde_json::json;
 
 use super::{
     fake::{error, limited, ok},
     *,
 };
+use crate::clock::Clock as _;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -461,4 +463,46 @@ async fn limits_are_known_after_a_restart() {
     assert_eq!(limit(&after).interval, seconds(90));
     after.pacing().forget(alice.user_id()).await.unwrap();
     assert_eq!(store.table::<serde_json::Value>("budget").iter().count(), 1);
+}
+
+/// As far as a clock can be wrong: a machine without one of its own begins in 1970.
+const YEARS: Duration = Duration::from_secs(10 * 31_536_000);
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_or_back_during_a_wait_changes_nothing_of_it() {
+    let jump = SignedDuration::from_hours(90_000);
+    for jump in [jump, -jump] {
+        let fake = Fake::start(|_, before| if before == 0 { limited(7500) } else { ok() }).await;
+        let clock = HeldClock::new(Timestamp::UNIX_EPOCH + YEARS * 2);
+        let account = account(&transport(&clock), &fake).await;
+        let joining = join(arctic(), &account);
+        assert_eq!(clock.asleep(1).await, Duration::from_millis(7500));
+        clock.set(clock.now() + jump);
+        assert_eq!(pass_the_next_wait(&clock).await, Duration::from_millis(7500));
+        joining.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_wrong_clock_said_of_the_next_token_holds_nothing_up_once_it_is_set_right() {
+    let fake = Fake::start(|_, before| if before == 0 { limited(60_000) } else { ok() }).await;
+    let right = Timestamp::UNIX_EPOCH + YEARS;
+    let clock = HeldClock::new(right + YEARS);
+    let dir = tempfile::TempDir::new().unwrap();
+    let store =
+        Store::open(dir.path(), &dir.path().join("key"), &mut StdRng::seed_from_u64(1)).unwrap();
+    let first = transport(&clock);
+    first.pacing().keep_in(&store).await.unwrap();
+    let account_before = account(&first, &fake).await;
+    let joining = join(arctic(), &account_before);
+    assert_eq!(clock.asleep(1).await, seconds(60));
+    // The one that waits has told; the next to come reads it, in this process and the one after.
+    joining.abort();
+    assert!(joining.await.unwrap_err().is_cancelled());
+    clock.set(right);
+    join(arctic(), &account_before).await.unwrap().unwrap();
+
+    let restarted = transport(&clock);
+    restarted.pacing().keep_in(&store).await.unwrap();
+    join(arctic(), &account(&restarted, &fake).await).await.unwrap().unwrap();
 }
