@@ -182,6 +182,41 @@ mod tests {
     use crate::bot::wording::tests::{sample_report, sample_requests};
 
     #[test]
+    fn whatever_a_room_is_called_no_formula_and_no_script_runs() {
+        let names = [
+            "<script>alert(1)</script>",
+            "\"><img src=x onerror=alert(1)>",
+            "</td></table><svg/onload=alert(1)>",
+            "=HYPERLINK(\"https://evil.example\")",
+            "+1",
+            "-1",
+            "@SUM(A1)",
+            "\t=1",
+            "\r=1",
+            "\n=1",
+            "\u{202e}=1",
+            "{{ 7 * 7 }}",
+        ];
+        let long = format!("={}", "x".repeat(10_240));
+        for name in names.into_iter().chain([long.as_str()]) {
+            let mut report = sample_report();
+            report.rooms.iter_mut().for_each(|row| row.room.name = Some(name.to_owned()));
+            let table = csv(&report, &sample_requests());
+            for record in ::csv::Reader::from_reader(&*table).records() {
+                for cell in &record.unwrap() {
+                    let first = cell.trim_start().chars().next();
+                    let runs = first.is_some_and(|first| "=+-@\u{202e}".contains(first));
+                    assert!(!runs && !cell.starts_with(['\t', '\r', '\n']), "{cell:?}");
+                }
+            }
+            let page = String::from_utf8(html(&report, &sample_requests())).unwrap();
+            for tag in ["<script", "<img", "<svg", "\u{202e}"] {
+                assert!(!page.contains(tag), "{page}");
+            }
+        }
+    }
+
+    #[test]
     fn the_table_holds_no_formulas() {
         insta::assert_snapshot!(
             String::from_utf8(csv(&sample_report(), &sample_requests())).unwrap()

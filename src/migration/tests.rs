@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
+use rand::{SeedableRng as _, rngs::StdRng};
 use ruma::{event_id, owned_event_id, owned_room_id, owned_user_id, push::RuleKind};
 
 use super::{
@@ -11,9 +12,10 @@ use super::{
     Migration, MigrationId, Notice, OpenedRoom, OpeningState, Options, Outcome, Party, Phase, Plan,
     PlannedHolding, Report, ReportRow, RoomLabel, RouteKind, SecretMessage, Side, StepResult,
     ToModerator, Treatment, Unanswered,
+    journal::Journal,
     step::{RoomRecord, StepKind},
 };
-use crate::{clock::Timestamp, homeserver::Failure};
+use crate::{clock::Timestamp, homeserver::Failure, store::Store};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -282,4 +284,22 @@ fn a_migration_stored_before_there_were_holdings_is_read() {
 fn what_was_stored_is_read_back_as_it_was() {
     let stored = serde_json::to_vec(&migration()).unwrap();
     assert_eq!(serde_json::from_slice::<Migration>(&stored).unwrap(), migration());
+}
+
+#[tokio::test]
+async fn a_push_rule_that_may_be_given_in_part_is_stored_in_this_form() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut rng = StdRng::seed_from_u64(1);
+    let store = Store::open(dir.path(), &dir.path().join("key"), &mut rng).unwrap();
+    let journal = Journal::new(store.clone());
+    journal.begin_rule(MigrationId(7), "underride/.m.rule.message").await.unwrap();
+    let records = store.table::<serde_json::Value>("rule_begun");
+    let records: BTreeMap<_, _> = records.iter().map(Result::unwrap).collect();
+    insta::assert_json_snapshot!(records, @r#"
+    {
+      "00000000000000000007/underride/.m.rule.message": null
+    }
+    "#);
+    assert_eq!(journal.rules_begun(MigrationId(7)).unwrap().len(), 1);
+    assert!(journal.rules_begun(MigrationId(8)).unwrap().is_empty());
 }

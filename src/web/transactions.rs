@@ -152,7 +152,82 @@ fn open<'a>(by: &'a Appservice, event: &'a RawValue) -> Option<Pushed<'a>> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::future::BoxFuture;
+    use proptest::prelude::*;
+    use serde_json::{Map, json};
+
     use super::*;
+
+    /// Waits for messages, and for nothing else.
+    #[derive(Debug)]
+    struct Messages;
+
+    impl Audience for Messages {
+        fn awaits(&self, _: &Appservice, envelope: &Envelope<'_>) -> bool {
+            envelope.event_type == "m.room.message"
+        }
+
+        fn hear<'a>(&'a self, _: &'a Pushed<'a>) -> BoxFuture<'a, Result<(), StoreError>> {
+            Box::pin(async { Ok(()) })
+        }
+    }
+
+    fn service() -> Appservice {
+        let text = "{id: tern, url: null, as_token: as, hs_token: hs, sender_localpart: tern, \
+                    namespaces: {}}";
+        Appservice::parse("old.example".try_into().unwrap(), text).unwrap()
+    }
+
+    /// Any JSON, with the keys of an event among its own.
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            Just(json!("m.room.message")),
+            Just(json!("@old:old.example")),
+        ];
+        leaf.prop_recursive(3, 24, 6, |inner| {
+            let key =
+                prop_oneof!["[a-z_]{1,8}", "type|sender|room_id|event_id|state_key|content|events"];
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                proptest::collection::btree_map(key, inner, 0..6)
+                    .prop_map(|map| Value::Object(Map::from_iter(map))),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_reader_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            drop(sort(&body, &service(), &Messages));
+        }
+
+        #[test]
+        fn whatever_lies_beside_it_an_event_that_is_awaited_is_found(
+            whole in anything(),
+            before in proptest::collection::vec(anything(), 0..6),
+            after in proptest::collection::vec(anything(), 0..6),
+        ) {
+            drop(sort(whole.to_string().as_bytes(), &service(), &Messages));
+            let event = json!({
+                "type": "m.room.message",
+                "room_id": "!room:old.example",
+                "sender": "@old:old.example",
+                "event_id": "$event",
+                "content": { "body": "found" },
+            });
+            let events: Vec<_> = before.into_iter().chain([event]).chain(after).collect();
+            let body = json!({ "events": events, "ephemeral": whole }).to_string();
+            let found = sort(body.as_bytes(), &service(), &Messages).unwrap();
+            let service = service();
+            let found: Vec<_> = found.iter().filter_map(|event| open(&service, event)).collect();
+            let bodies = found.iter().filter_map(|pushed| pushed.content::<Value>());
+            prop_assert_eq!(bodies.filter(|content| content["body"] == "found").count(), 1);
+        }
+    }
 
     #[test]
     fn remembered_transactions_are_stored_in_this_form() {
