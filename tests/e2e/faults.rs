@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lab::{Fault, Proxy, RoomSpec, Rule, pair};
+use lab::{Fault, Lab, Options, Proxy, RoomSpec, Rule, pair};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tern::clock::{Clock as _, SystemClock};
@@ -191,6 +191,34 @@ async fn a_server_that_refuses_connections_in_the_middle_of_a_run_is_waited_for(
         proxy.refuse().await;
         SystemClock.sleep(Duration::from_secs(3)).await;
         proxy.accept().await.unwrap();
+    }
+    let report = chats.old.with_patience(PATIENCE).hear_about("`forget`").await.unwrap().body;
+    assert!(!report.to_lowercase().contains("failed"), "{report}");
+    for room in &rooms {
+        assert!(is_in(&scene.new, room).await);
+    }
+}
+
+#[tokio::test]
+async fn a_homeserver_that_is_stopped_and_started_in_the_middle_of_a_run_is_waited_for() {
+    let lab = Lab::new().unwrap();
+    let pair = lab.pair(&Options::default()).await.unwrap();
+    let scene = Scene::on(&pair, "restarted", json!({})).await;
+    let mut rooms = Vec::new();
+    for number in 0..40 {
+        rooms.push(scene.private_room(&format!("Private {number}")).await);
+    }
+    let chats = scene.planned().await;
+    chats.old.say("go").await.unwrap();
+    for (server, reached) in [(&pair.new, 3), (&pair.old, 15)] {
+        lab::wait::until("rooms are joined", PATIENCE, || async {
+            Ok((scene.new.joined_rooms().await?.len() >= reached).then_some(()))
+        })
+        .await
+        .unwrap();
+        server.stop().await.unwrap();
+        SystemClock.sleep(Duration::from_secs(2)).await;
+        server.start_again().await.unwrap();
     }
     let report = chats.old.with_patience(PATIENCE).hear_about("`forget`").await.unwrap().body;
     assert!(!report.to_lowercase().contains("failed"), "{report}");

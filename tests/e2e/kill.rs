@@ -1,8 +1,10 @@
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use lab::{Chat, RoomSpec, wait};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use ruma::{OwnedRoomId, events::tag::TagName};
 use serde_json::{Value, json};
+use tern::clock::{Clock as _, SystemClock};
 
 use crate::scene::{Scene, is_in, level};
 
@@ -68,17 +70,66 @@ fn said_once(chat: &Chat) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test]
-async fn a_bot_that_is_killed_during_the_run_goes_on_and_does_nothing_twice() {
-    let scene = Scene::new("killed").await;
+/// Rooms with a tag, half of them private and half public.
+async fn tagged_rooms(scene: &Scene<'_>, count: usize) -> Vec<OwnedRoomId> {
     let mut rooms = Vec::new();
-    for number in 0..24 {
+    for number in 0..count {
         let name = format!("Room {number}");
         let spec = if number % 2 == 0 { RoomSpec::private(&name) } else { RoomSpec::public(&name) };
         let room = scene.room(spec).await;
         scene.old.set_tag(&room, TagName::Favorite, Some(0.5)).await.unwrap();
         rooms.push(room);
     }
+    rooms
+}
+
+/// The new account has all that the old one has in these rooms, and nobody there saw anything twice.
+async fn assert_moved_once(scene: &Scene<'_>, rooms: &[OwnedRoomId]) {
+    for room in rooms {
+        assert!(is_in(&scene.new, room).await);
+        assert_eq!(level(&scene.old, room, scene.new.user_id()).await, 150);
+        assert!(scene.new.tags(room).await.unwrap().contains_key(&TagName::Favorite));
+        let memberships = membership_events(scene, room).await;
+        assert!(
+            memberships == ["join"] || memberships == ["invite", "join"],
+            "{room}: {memberships:?}"
+        );
+    }
+}
+
+/// How often the real bot is killed, and after how many milliseconds at most each time: it waits a
+/// moment for what was on its way, and then goes on.
+const KILLS: usize = 12;
+const LONGEST_LIFE: u64 = 3500;
+
+#[tokio::test]
+async fn a_bot_that_is_killed_a_dozen_times_at_any_moment_does_nothing_twice() {
+    let seed = env::var("TERN_SEED").map_or(1, |seed| seed.parse().unwrap());
+    eprintln!("again: TERN_SEED={seed} cargo test --test e2e kill::");
+    let mut rng = StdRng::seed_from_u64(seed);
+    let scene = Scene::new("killed-often").await;
+    let rooms = tagged_rooms(&scene, 40).await;
+    let chats = scene.planned().await;
+    let before = said_once(&chats.old).len();
+    chats.old.say("go").await.unwrap();
+    chats.old.hear_about("Moving").await.unwrap();
+    for _ in 0..KILLS {
+        let life = Duration::from_millis(rng.random_range(0..LONGEST_LIFE));
+        SystemClock.sleep(life).await;
+        scene.bot.kill().await.unwrap();
+        scene.bot.start_again().await.unwrap();
+    }
+    let old = chats.old.with_patience(PATIENCE);
+    let finished = old.hear_about("`forget`").await.unwrap();
+    assert_moved_once(&scene, &rooms).await;
+    let said = said_once(&old).split_off(before);
+    assert_eq!(said.iter().filter(|body| **body == finished.body).count(), 1, "{said:?}");
+}
+
+#[tokio::test]
+async fn a_bot_that_is_killed_during_the_run_goes_on_and_does_nothing_twice() {
+    let scene = Scene::new("killed").await;
+    let rooms = tagged_rooms(&scene, 24).await;
     let chats = scene.planned().await;
     let before = said_once(&chats.old).len();
     chats.old.say("go").await.unwrap();
@@ -94,16 +145,7 @@ async fn a_bot_that_is_killed_during_the_run_goes_on_and_does_nothing_twice() {
         scene.bot.start_again().await.unwrap();
     }
     let finished = chats.old.hear_about("`forget`").await.unwrap();
-    for room in &rooms {
-        assert!(is_in(&scene.new, room).await);
-        assert_eq!(level(&scene.old, room, scene.new.user_id()).await, 150);
-        assert!(scene.new.tags(room).await.unwrap().contains_key(&TagName::Favorite));
-        let memberships = membership_events(&scene, room).await;
-        assert!(
-            memberships == ["join"] || memberships == ["invite", "join"],
-            "{room}: {memberships:?}"
-        );
-    }
+    assert_moved_once(&scene, &rooms).await;
     let files = chats.old.hear(|message| message.file.is_some()).await.unwrap();
     let more = chats.old.hear(|message| message.file.is_some()).await.unwrap();
     assert_ne!(files.body, more.body);
