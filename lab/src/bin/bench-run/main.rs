@@ -1,8 +1,9 @@
 //! `cargo bench-open` and `cargo bench-limits`: how long a migration takes, beside the least that
-//! the homeservers allow.
+//! the homeservers allow. `cargo bench-chat`: how soon the bot answers meanwhile.
 //!
 //! Everything is real: the homeservers, the bot, and the chat in which it is told to go.
 
+mod chat;
 mod floor;
 mod limits;
 mod moving;
@@ -40,6 +41,12 @@ enum What {
         #[arg(long, default_value_t = 80, value_parser = clap::value_parser!(u32).range(20..))]
         rooms: u32,
     },
+    /// How soon `status` is answered while many migrations run.
+    Chat {
+        /// How many.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+        migrations: u32,
+    },
 }
 
 #[tokio::main]
@@ -67,6 +74,7 @@ async fn bench(what: What) -> Result<bool> {
     let table = match what {
         What::Open { rooms } => open::measure(&lab, &tern, rooms as usize).await,
         What::Limits { rooms } => limits::measure(&lab, &tern, rooms as usize).await,
+        What::Chat { migrations } => chat::measure(&lab, &tern, migrations as usize).await,
     };
     if table.is_err() {
         // Says where the logs are when it is dropped.
