@@ -340,10 +340,11 @@ impl Pacing {
             if !limited_for.is_zero() {
                 measure::wait(action.name(), limited_for);
             }
-            let _connection = self.connection(account.server_name(), action).await;
+            let connection = self.connection(account.server_name(), action).await;
             let sent = self.clock.now();
             // By itself, so that what only waits for its turn holds no room for a request.
             let result = Box::pin(attempt()).await;
+            drop(connection);
             let now = self.clock.now();
             let failure = match result {
                 Ok(answer) => {
