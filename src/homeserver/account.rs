@@ -207,6 +207,8 @@ impl Account {
         if matches!(*self.auth, Auth::Masquerade(_)) {
             transport::name_in_query(&mut request, "user_id", self.user_id.as_str())?;
         }
+        let pacing = self.transport.pacing();
+        let _connection = pacing.connection(self.user_id.server_name(), action).await;
         self.transport.exchange::<R>(request, action.allowance()).await
     }
 }

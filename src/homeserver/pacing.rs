@@ -340,11 +340,9 @@ impl Pacing {
             if !limited_for.is_zero() {
                 measure::wait(action.name(), limited_for);
             }
-            let connection = self.connection(account.server_name(), action).await;
             let sent = self.clock.now();
             // By itself, so that what only waits for its turn holds no room for a request.
             let result = Box::pin(attempt()).await;
-            drop(connection);
             let now = self.clock.now();
             let failure = match result {
                 Ok(answer) => {
@@ -389,7 +387,7 @@ impl Pacing {
 
     /// Waits until there are few enough requests on their way to a homeserver. Syncs do not count:
     /// homeservers keep them open to wait for news.
-    async fn connection(
+    pub(super) async fn connection(
         &self,
         server: &ServerName,
         action: Action,

@@ -170,7 +170,7 @@ impl Run<'_> {
                 self.enter(room, &mut record, false).await?
             }
             Route::InviteAndJoin => {
-                let opened = room.opens && lobby.enter(room, &mut record).await?;
+                let opened = room.opens && Box::pin(lobby.enter(room, &mut record)).await?;
                 opened || self.enter(room, &mut record, true).await?
             }
             Route::Join(Entry::Through { room: gate, or_invite }) => {
