@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    moving::{self, Moved},
+    moving::{self, Access, Moved},
     say,
     table::Table,
     town::{Makers, Town},
@@ -126,8 +126,8 @@ async fn run(
 ) -> Result<()> {
     say("  Making rooms")?;
     let name = if fast { "fast" } else { "moving" };
-    let town = Town::build(case.pair, name, rooms, Makers::Friend).await?;
-    let planned = moving::plan(case.pair, tern, &town).await?;
+    let town = Town::build((&case.pair.old, &case.pair.new), name, rooms, Makers::Friend).await?;
+    let planned = moving::plan(case.pair, tern, &town, Access::LOGIN).await?;
     let opened = if fast { planned.agree_to_fast().await? } else { 0 };
     let lobby = usize::from(fast);
     let counts = Counts { rooms, invitations: town.private() - opened + lobby, opened, lobby };

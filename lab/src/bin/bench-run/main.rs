@@ -1,8 +1,10 @@
-//! `cargo bench-open` and `cargo bench-limits`: how long a migration takes, beside the least that
-//! the homeservers allow. `cargo bench-chat`: how soon the bot answers meanwhile.
+//! `cargo bench-open`, `cargo bench-limits` and `cargo bench-appservice`: how long a migration takes,
+//! beside the least that the homeservers allow, and beside another way. `cargo bench-chat`: how soon
+//! the bot answers meanwhile.
 //!
 //! Everything is real: the homeservers, the bot, and the chat in which it is told to go.
 
+mod appservice;
 mod chat;
 mod floor;
 mod limits;
@@ -33,6 +35,12 @@ enum What {
     Open {
         /// How many rooms, half of them public and half private.
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(20..))]
+        rooms: u32,
+    },
+    /// As an application service, beside the same account moved by `login`.
+    Appservice {
+        /// How many rooms, half of them public and half private.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(20..))]
         rooms: u32,
     },
     /// With limits, beside the least time that they allow.
@@ -73,6 +81,7 @@ async fn bench(what: What) -> Result<bool> {
     let lab = Lab::new()?;
     let table = match what {
         What::Open { rooms } => open::measure(&lab, &tern, rooms as usize).await,
+        What::Appservice { rooms } => appservice::measure(&lab, &tern, rooms as usize).await,
         What::Limits { rooms } => limits::measure(&lab, &tern, rooms as usize).await,
         What::Chat { migrations } => chat::measure(&lab, &tern, migrations as usize).await,
     };

@@ -4,15 +4,42 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use lab::{
-    Account, Bot, BotOptions, Chat, Pair, Person, RoomSpec,
+    Account, Bot, BotOptions, Chat, Pair, Person, RoomSpec, Service,
     access_log::{Mark, Requests},
 };
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::town::{self, Town};
 
 /// How long a migration may take at all.
 const PATIENCE: Duration = Duration::from_secs(1800);
+
+/// How the bot may act as the two accounts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access<'a> {
+    /// What it is on the homeservers, if it is an application service.
+    pub(crate) service: Option<&'a Service>,
+    /// Whether the old account says `login`.
+    pub(crate) old_logs_in: bool,
+    /// Whether the new account says `login`.
+    pub(crate) new_logs_in: bool,
+}
+
+impl Access<'_> {
+    /// Both accounts log in.
+    pub(crate) const LOGIN: Self = Self { service: None, old_logs_in: true, new_logs_in: true };
+
+    /// What the bot is told of it.
+    fn settings(self, pair: &Pair) -> Value {
+        let mut settings = json!({ "access": { "allow": ["@*:*"] } });
+        let sides = [(&pair.old, self.old_logs_in), (&pair.new, self.new_logs_in)];
+        for (homeserver, _) in sides.iter().filter(|(_, logs_in)| *logs_in) {
+            settings["appservices"][homeserver.name().as_str()] = Value::Null;
+        }
+        settings
+    }
+}
 
 /// A migration whose plan was shown.
 #[derive(Debug)]
@@ -36,21 +63,28 @@ pub(crate) struct Moved {
 
 /// Goes on until the plan is shown. The bot's own account is one that an admin exempted from
 /// limits, as the documentation asks for.
-pub(crate) async fn plan(pair: &Pair, tern: &Path, town: &Town) -> Result<Planned> {
+pub(crate) async fn plan(
+    pair: &Pair,
+    tern: &Path,
+    town: &Town,
+    access: Access<'_>,
+) -> Result<Planned> {
     let name = town.old.user_id().localpart();
     let account = pair.old.account(&format!("{name}-tern")).await?;
     let admin = pair.old.register_admin(&format!("{name}-tern-admin"), "admin").await?;
     town::limit(&admin, &account, false).await?;
     let servers = [&pair.old, &pair.new];
     let mut options = BotOptions::new(tern, &account, &servers);
-    options.settings = serde_json::json!({ "access": { "allow": ["@*:*"] } });
+    options.settings = access.settings(pair);
+    options.service = access.service;
     let bot = Bot::start(&pair.lab, options).await?;
     let (old, new) = tokio::try_join!(chat(&town.old, &bot), chat(&town.new, &bot))?;
     old.say(&format!("start {}", town.new.user_id())).await?;
     new.hear_about("wants to move to this account").await?;
     new.say(&format!("accept {}", town.old.user_id())).await?;
     old.hear_about("agreed").await?;
-    for chat in [&old, &new] {
+    let sides = [(&old, access.old_logs_in), (&new, access.new_logs_in)];
+    for (chat, _) in sides.iter().filter(|(_, logs_in)| *logs_in) {
         chat.say(&format!("login password {}", chat.person().password())).await?;
         chat.hear_about("can act as").await?;
     }
@@ -60,9 +94,8 @@ pub(crate) async fn plan(pair: &Pair, tern: &Path, town: &Town) -> Result<Planne
 
 /// An encrypted chat with the bot, at a client that is told of no other room.
 async fn chat(account: &Account, bot: &Bot) -> Result<Chat> {
-    let room = account.create_room(RoomSpec::private("Tern").encrypted()).await?;
+    let room = account.create_room(RoomSpec::direct(bot.user_id()).encrypted()).await?;
     let person = Person::log_in_for(account, &room).await?;
-    person.invite(&room, bot.user_id()).await?;
     Ok(person.chat_in(&room, bot.user_id()).await?.with_patience(PATIENCE))
 }
 

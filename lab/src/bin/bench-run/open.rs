@@ -7,7 +7,9 @@ use anyhow::Result;
 use lab::{Lab, Options};
 
 use crate::{
-    floor, moving, say,
+    floor,
+    moving::{self, Access},
+    say,
     table::Table,
     town::{Makers, Town},
 };
@@ -21,11 +23,11 @@ pub(crate) async fn measure(lab: &Lab, tern: &Path, rooms: usize) -> Result<Tabl
     let pair = lab.pair(&Options::default()).await?;
     say(&format!("Making three times {rooms} rooms"))?;
     let [before, town, after] = [
-        Town::build(&pair, "before", rooms, Makers::Mixed).await?,
-        Town::build(&pair, "moving", rooms, Makers::Mixed).await?,
-        Town::build(&pair, "after", rooms, Makers::Mixed).await?,
+        Town::build((&pair.old, &pair.new), "before", rooms, Makers::Mixed).await?,
+        Town::build((&pair.old, &pair.new), "moving", rooms, Makers::Mixed).await?,
+        Town::build((&pair.old, &pair.new), "after", rooms, Makers::Mixed).await?,
     ];
-    let planned = moving::plan(&pair, tern, &town).await?;
+    let planned = moving::plan(&pair, tern, &town, Access::LOGIN).await?;
     say("Inviting and joining over plain connections")?;
     let floor_before = floor::measure(&before).await?;
     say("Moving")?;

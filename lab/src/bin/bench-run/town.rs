@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use lab::{Account, Pair, RoomSpec};
+use lab::{Account, Homeserver, RoomSpec};
 use reqwest::Method;
 use ruma::{OwnedRoomId, OwnedUserId, events::tag::TagName};
 use serde_json::json;
@@ -42,15 +42,15 @@ impl Town {
     /// Makes accounts whose names begin with `name`, and as many rooms: half of them public. No
     /// limit holds for who makes them, until this is done.
     pub(crate) async fn build(
-        pair: &Pair,
+        (from, to): (&Homeserver, &Homeserver),
         name: &str,
         rooms: usize,
         makers: Makers,
     ) -> Result<Self> {
-        let admin = pair.old.register_admin(&format!("{name}-admin"), "admin").await?;
-        let old = pair.old.account(&format!("{name}-old")).await?;
-        let friend = pair.old.account(&format!("{name}-friend")).await?;
-        let new = pair.new.account(&format!("{name}-new")).await?;
+        let admin = from.register_admin(&format!("{name}-admin"), "admin").await?;
+        let old = from.account(&format!("{name}-old")).await?;
+        let friend = from.account(&format!("{name}-friend")).await?;
+        let new = to.account(&format!("{name}-new")).await?;
         let mut town = Self { old, new, friend, rooms: Vec::new() };
         for account in [&town.old, &town.friend] {
             limit(&admin, account, false).await?;
