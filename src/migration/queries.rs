@@ -128,7 +128,8 @@ impl Migrations {
         let plan = self.0.journal.plan(id)?.ok_or(Refusal::NoPlan)?;
         let mut plan = plan.with(&migration.options);
         plan.takes = self.0.takes(&migration, &Work::of(&plan, &migration, &HashMap::new()));
-        if migration.phase == Phase::AwaitingGo && migration.options.fast.is_empty() {
+        let is_chosen = plan.rooms.iter().any(|room| room.opens);
+        if migration.phase == Phase::AwaitingGo && !is_chosen {
             plan.takes_with_fast = self.0.fast_offer(&migration)?.map(|offer| offer.takes);
         }
         Ok(plan)

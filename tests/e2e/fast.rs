@@ -122,6 +122,28 @@ async fn it_is_not_offered_where_little_is_waited_for() {
     assert_eq!(contents(&scene.old, &room, "m.room.join_rules").await.len(), 1);
 }
 
+#[tokio::test]
+async fn where_the_room_to_let_in_through_cannot_be_made_the_new_account_is_invited() {
+    let pair = pair().await.unwrap();
+    let proxy = Proxy::before(&pair.old).await.unwrap();
+    let settings = json!({
+        "bot": { "homeserver": proxy.url() },
+        "homeservers": { pair.old.name().as_str(): proxy.url() },
+    });
+    let scene = Scene::with_settings("nolobby", settings).await;
+    let rooms = ordinary(&scene, ROOMS).await;
+    let no = json!({ "errcode": "M_FORBIDDEN", "error": "You make no rooms" });
+    proxy.add(Rule::on(Method::POST, "/createRoom", Fault::json(403, &no)));
+    let chats = agree(&scene).await;
+    chats.old.say("go").await.unwrap();
+    let report = chats.old.hear_about("`forget`").await.unwrap().body;
+    assert!(!report.contains("who may join"), "{report}");
+    for room in &rooms {
+        assert!(is_in(&scene.new, room).await);
+        assert_eq!(contents(&scene.old, room, "m.room.join_rules").await.len(), 1);
+    }
+}
+
 /// A run that stands still while a room is open: its join is on the way for some seconds.
 struct Standstill {
     scene: Scene<'static>,

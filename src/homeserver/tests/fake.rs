@@ -1,6 +1,9 @@
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -9,6 +12,7 @@ use axum::{
     extract::Request,
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
+    serve::ListenerExt as _,
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -27,6 +31,7 @@ pub(super) struct Seen {
 pub(super) struct Fake {
     url: Url,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<AtomicUsize>,
     server: JoinHandle<()>,
 }
 
@@ -57,8 +62,13 @@ impl Fake {
                 answer(&call, count)
             }
         });
+        let connections = Arc::<AtomicUsize>::default();
+        let made = connections.clone();
+        let listener = listener.tap_io(move |_| {
+            made.fetch_add(1, Ordering::Relaxed);
+        });
         let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, seen, server }
+        Self { url, seen, connections, server }
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -67,6 +77,11 @@ impl Fake {
 
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// How many connections were made to it.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     pub(super) fn calls(&self) -> Vec<String> {

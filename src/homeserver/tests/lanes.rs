@@ -351,6 +351,20 @@ async fn no_more_than_eight_are_on_their_way_at_a_time() {
 }
 
 #[tokio::test]
+async fn requests_that_follow_each_other_go_over_one_connection() {
+    let fake = Fake::start(|_, _| ok()).await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let before = fake.connections();
+    for _ in 0..10 {
+        join(arctic(), &account).await.unwrap().unwrap();
+        invite(sooty(), &account).await.unwrap().unwrap();
+    }
+    assert_eq!(fake.calls().len(), 20);
+    assert!(fake.connections() - before <= 1, "{}", fake.connections());
+}
+
+#[tokio::test]
 async fn a_remote_join_that_waits_holds_up_no_local_one() {
     let fake = Fake::start(|call, _| match call {
         "POST join/!arctic:example.org" => limited(100_000),

@@ -56,18 +56,27 @@ impl Inner {
         let standing = standing.or_else(|| Standing::to_take_back(&migration, Side::Old));
         let Some(standing) = standing else { return Ok(true) };
         let old = match self.sessions.open(&standing).await {
-            Ok(Some(old)) => old.until(stop.clone()),
-            Ok(None) => return Ok(true),
+            Ok(old) => old.map(|old| old.until(stop.clone())),
             Err(OpenError::Store(error)) => return Err(error),
             Err(error) => {
                 tracing::warn!(migration = %migration.id, %error, "join rules are not put back");
                 return Ok(false);
             }
         };
-        // What was on its way when the bot was killed may arrive after the first look.
-        for pause in [Duration::ZERO, ARRIVAL] {
-            self.clock.sleep(pause).await;
-            put_back(&old, &mut openings).await;
+        match old {
+            // What was on its way when the bot was killed may arrive after the first look.
+            Some(old) => {
+                for pause in [Duration::ZERO, ARRIVAL] {
+                    self.clock.sleep(pause).await;
+                    put_back(&old, &mut openings).await;
+                }
+            }
+            // Nobody says `login` any more.
+            None if matches!(migration.phase, Phase::Cancelled(_)) => {
+                let gone = || OpeningState::Stuck(Failure::TokenGone { soft_logout: false });
+                openings.values_mut().for_each(|opening| opening.state = gone());
+            }
+            None => return Ok(true),
         }
         let is_retryable = |opening: &Opening| match &opening.state {
             OpeningState::Stuck(failure) => failure.is_retryable(),
