@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ruma::{MilliSecondsSinceUnixEpoch, UserId, api::IncomingResponse, user_id};
+use ruma::{MilliSecondsSinceUnixEpoch, UserId, api::IncomingResponse, room_id, user_id};
 use serde_json::{Value, json};
 
 use super::{Accounts, Plan, make};
@@ -142,6 +142,7 @@ pub(super) fn plan(old: &Survey, new: &Survey) -> Plan {
         old: user_id!("@old:a.example"),
         new: user_id!("@new:b.example"),
         bot: user_id!("@tern:a.example"),
+        chat_with_bot: Some(room_id!("!consent:a.example")),
         old_survey: Some(old),
         new_survey: new,
         surveyed: MilliSecondsSinceUnixEpoch(NOW.into()),

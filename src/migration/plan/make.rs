@@ -33,6 +33,9 @@ pub(crate) struct Accounts<'a> {
     pub(crate) new: &'a UserId,
     /// The bot, whose direct chats stay out of every plan.
     pub(crate) bot: &'a UserId,
+    /// The chat with the bot in which the old account consented. A survey asks for no members, and
+    /// cannot tell that it is one where it has a name of its own.
+    pub(crate) chat_with_bot: Option<&'a RoomId>,
     /// What the old account sees; `None` when the bot has no access to it.
     pub(crate) old_survey: Option<&'a Survey>,
     /// What the new account sees; without access to it, what the old one sees of it.
@@ -311,7 +314,7 @@ fn omission(
     room_id: &RoomId,
     room: &SurveyedRoom,
 ) -> Option<Omission> {
-    if is_chat_with(accounts.bot, old, room_id, room) {
+    if accounts.chat_with_bot == Some(room_id) || is_chat_with(accounts.bot, old, room_id, room) {
         return Some(Omission::ChatWithBot);
     }
     if room.tags.contains_key(SERVER_NOTICE) {

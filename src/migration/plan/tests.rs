@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedUserId, user_id};
+use ruma::{MilliSecondsSinceUnixEpoch, OwnedUserId, room_id, user_id};
 use serde_json::{Value, json};
 
 use super::{
@@ -241,6 +241,7 @@ fn without_access_to_the_old_account_its_own_invitations_are_the_plan() {
         old: user_id!("@old:a.example"),
         new: user_id!("@new:b.example"),
         bot: user_id!("@tern:a.example"),
+        chat_with_bot: Some(room_id!("!consent:a.example")),
         old_survey: None,
         new_survey: &new,
         surveyed: MilliSecondsSinceUnixEpoch(NOW.into()),
@@ -459,6 +460,7 @@ fn empty_rooms_server_notices_and_the_chat_with_the_bot_are_left_out_until_asked
         notes,
         Room::new("!3-server:a.example").public().tagged("m.server_notice", 0.0),
         Room::new("!4-bot:a.example").public().of_two_with("@tern:a.example"),
+        Room::new("!consent:a.example").named("Not marked as a direct chat"),
     ];
     let direct = json!({ OLD: ["!2-notes-to-self:a.example"] });
     let made = plan(&old_survey(&rooms, &direct), &new_survey(&json!({})));

@@ -101,6 +101,7 @@ impl Inner {
             old: &migration.old.user_id,
             new: &migration.new.user_id,
             bot: &self.bot,
+            chat_with_bot: migration.old.consent.as_ref().map(|consent| &*consent.room_id),
             old_survey,
             new_survey,
             surveyed: MilliSecondsSinceUnixEpoch(now),
