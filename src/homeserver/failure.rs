@@ -150,6 +150,16 @@ impl Failure {
         matches!(self, Self::Refused { code: ErrorCode::NotFound, .. })
     }
 
+    /// Whether a join failed since no server that was asked is in the room and answered. There is no
+    /// error code for that: these are Synapse's own words.
+    pub fn is_without_a_way_in(&self) -> bool {
+        match self {
+            Self::Faulty { message, .. } => message.ends_with("via any server"),
+            Self::Refused { message, .. } => message.contains("no servers that are in the room"),
+            _ => false,
+        }
+    }
+
     /// Sorts an answer whose status is not a success.
     pub(super) fn from_answer(
         status: StatusCode,

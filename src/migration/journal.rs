@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ruma::{EventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{EventId, MxcUri, OwnedMxcUri, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -26,7 +26,8 @@ pub(crate) struct Journal {
     rooms: Table<RoomRecord>,
     direct_chats: Table<StepResult>,
     holdings: Table<StepResult>,
-    copies: Table<Copies>,
+    /// Where files of the old account were copied to, by what they were copied from.
+    copies: Table<OwnedMxcUri>,
     /// Push rules that may have been given in part, by their names.
     rules_begun: Table<()>,
     lobbies: Table<Lobby>,
@@ -162,7 +163,9 @@ impl Journal {
 
     /// Files that were copied to the new account's server.
     pub(crate) fn copies(&self, id: MigrationId) -> Result<Copies, StoreError> {
-        self.copies.get(&key(id)).map(Option::unwrap_or_default)
+        let prefix = sub_key(id, "");
+        let named = |(key, copy): (String, _)| (OwnedMxcUri::from(&key[prefix.len()..]), copy);
+        self.copies.iter_prefix(&prefix).map(|record| record.map(named)).collect()
     }
 
     /// Push rules of the new account that may have been given in part, by their names.
@@ -252,13 +255,14 @@ impl Journal {
         self.store.commit(batch).await
     }
 
-    pub(crate) async fn record_copies(
+    pub(crate) async fn record_copy(
         &self,
         id: MigrationId,
-        copies: &Copies,
+        of: &MxcUri,
+        copy: &OwnedMxcUri,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        batch.put(&self.copies, &key(id), copies)?;
+        batch.put(&self.copies, &sub_key(id, of.as_str()), copy)?;
         self.store.commit(batch).await
     }
 
@@ -409,8 +413,10 @@ impl Journal {
         batch.remove(&self.migrations, &key);
         batch.remove(&self.plans, &key);
         batch.remove(&self.reports, &key);
-        batch.remove(&self.copies, &key);
         batch.remove(&self.lobbies, &key);
+        for of in self.copies(migration.id)?.keys() {
+            batch.remove(&self.copies, &sub_key(migration.id, of.as_str()));
+        }
         for room in self.openings(migration.id)?.keys() {
             batch.remove(&self.openings, &sub_key(migration.id, room.as_str()));
         }

@@ -27,7 +27,7 @@ use self::{copying::Copying, lobby::Lobby};
 use super::{
     Entry, MigrationId, Plan, PlannedRoom, Route, Side, StepResult,
     journal::Journal,
-    step::{RoomRecord, Stage, Step, StepError, StepKind, after_join, entrance},
+    step::{RoomRecord, Stage, Step, StepError, StepKind, Way, after_join, entrance},
     survey::{Survey, membership_filter},
 };
 use crate::{
@@ -222,7 +222,8 @@ impl Run<'_> {
         record: &mut RoomRecord,
         invite: bool,
     ) -> Result<bool, RunEnd> {
-        for step in entrance(room, invite, self.stage.new.is_some()) {
+        let way = self.way(room, record, invite).await?;
+        for step in entrance(way, invite, self.stage.new.is_some()) {
             let kind = step.kind();
             self.take(step, room, record).await?;
             if !record.is_through(kind) {
@@ -230,6 +231,35 @@ impl Run<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// The way into a room. Where the plan knows only the old account's server, others are looked
+    /// for as soon as the run begins, and written down: that server may be gone by the time that
+    /// it is the room's turn.
+    async fn way(
+        &self,
+        room: &PlannedRoom,
+        record: &mut RoomRecord,
+        invite: bool,
+    ) -> Result<Way, RunEnd> {
+        let planned = Way::planned(room);
+        let id = &room.room.id;
+        // Whoever is invited joins through the inviter.
+        let is_looked_for = room.hides_servers && !invite && self.stage.new.is_some();
+        if !is_looked_for || record.is_settled(StepKind::Join) || self.stage.is_in(id) {
+            return Ok(planned);
+        }
+        if !record.via.is_empty() {
+            return Ok(Way { via: record.via.clone(), ..planned });
+        }
+        let way = match self.stage.way(id).await {
+            Ok(Some(way)) => way,
+            Ok(None) => return Ok(planned),
+            Err(error) => return Self::failure_of(error).map(|_| planned),
+        };
+        record.via.clone_from(&way.via);
+        self.journal.record_room(self.id, id.as_str(), record).await.map_err(RunEnd::Broken)?;
+        Ok(way)
     }
 
     /// Takes one step, unless it has a result already, and writes down what came of it.

@@ -8,7 +8,7 @@ use std::{
 use jiff::SignedDuration;
 use ruma::{
     OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName, OwnedUserId, RoomId,
-    UserId,
+    RoomOrAliasId, UserId,
     api::error::ErrorCode,
     events::{
         GlobalAccountDataEventType, StateEventType,
@@ -30,6 +30,10 @@ use crate::{
 /// What was done in one room, as stored.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RoomRecord {
+    /// Servers to join the room through, where the plan knew none but the old account's, which may
+    /// be gone when it is joined.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) via: Vec<OwnedServerName>,
     /// What came of each step.
     pub(crate) steps: BTreeMap<StepKind, StepResult>,
     /// How long all invitations waited for the invited account's homeserver, from the last one
@@ -106,8 +110,6 @@ pub(crate) enum Step {
     Join {
         /// Servers to join through.
         via: Vec<OwnedServerName>,
-        /// Whether there may be others, for which the members have to be asked for first.
-        hides_servers: bool,
         /// Whether the new account's server is in the room.
         nearness: Nearness,
     },
@@ -116,7 +118,11 @@ pub(crate) enum Step {
     /// The old account raises the new one to this power level.
     PowerLevel { level: i64 },
     /// The new account gets these tags, with their order.
-    Tags { tags: BTreeMap<String, Option<f64>> },
+    Tags {
+        tags: BTreeMap<String, Option<f64>>,
+        /// Also where it has tagged the room itself.
+        prefer_old: bool,
+    },
 }
 
 impl Step {
@@ -141,27 +147,22 @@ impl Step {
         stage: &Stage,
     ) -> Result<StepResult, StepError> {
         match self {
-            Self::Join { via, hides_servers, nearness } => {
-                stage.join(room, via, *hides_servers, *nearness).await
-            }
+            Self::Join { via, nearness } => stage.join(room, via, *nearness).await,
             Self::AwaitJoin => stage.await_join(room).await,
             Self::Invite => stage.invite(&stage.room_id(room).await?).await,
             Self::PowerLevel { level } => stage.raise(&stage.room_id(room).await?, *level).await,
-            Self::Tags { tags } => stage.tag(&stage.room_id(room).await?, tags).await,
+            Self::Tags { tags, prefer_old } => {
+                stage.tag(&stage.room_id(room).await?, tags, *prefer_old).await
+            }
         }
     }
 }
 
 /// The steps that bring the new account into a room. `invite` is whether the old account invites it
 /// first.
-pub(crate) fn entrance(room: &PlannedRoom, invite: bool, new_access: bool) -> Vec<Step> {
-    let join = if new_access {
-        let hides_servers = room.hides_servers && !invite;
-        let nearness = if room.near { Nearness::Here } else { Nearness::Unknown };
-        Step::Join { via: room.via.clone(), hides_servers, nearness }
-    } else {
-        Step::AwaitJoin
-    };
+pub(crate) fn entrance(way: Way, invite: bool, new_access: bool) -> Vec<Step> {
+    let Way { via, nearness } = way;
+    let join = if new_access { Step::Join { via, nearness } } else { Step::AwaitJoin };
     if invite { vec![Step::Invite, join] } else { vec![join] }
 }
 
@@ -170,9 +171,27 @@ pub(crate) fn after_join(room: &PlannedRoom) -> Vec<Step> {
     let mut steps = Vec::new();
     steps.extend(room.after.power_level.map(|level| Step::PowerLevel { level }));
     if !room.after.tags.is_empty() {
-        steps.push(Step::Tags { tags: room.after.tags.clone() });
+        let prefer_old = room.after.prefers_old_tags;
+        steps.push(Step::Tags { tags: room.after.tags.clone(), prefer_old });
     }
     steps
+}
+
+/// The way into a room.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Way {
+    /// Servers to join through.
+    pub(crate) via: Vec<OwnedServerName>,
+    /// Whether the new account's server is in the room.
+    pub(crate) nearness: Nearness,
+}
+
+impl Way {
+    /// The way that the plan knows.
+    pub(crate) fn planned(room: &PlannedRoom) -> Self {
+        let nearness = if room.near { Nearness::Here } else { Nearness::Unknown };
+        Self { via: room.via.clone(), nearness }
+    }
 }
 
 /// Why a step has no result.
@@ -293,29 +312,20 @@ impl Stage {
         &self,
         room: &OwnedRoomOrAliasId,
         via: &[OwnedServerName],
-        hides_servers: bool,
         nearness: Nearness,
     ) -> Result<StepResult, StepError> {
         let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
-        if let Ok(room_id) = OwnedRoomId::try_from(room.clone())
-            && self.membership(&room_id) == Some(MembershipState::Join)
-        {
+        if self.is_in(room) {
             return Ok(StepResult::AlreadySo);
         }
-        let known = |via, nearness| {
-            Err(StepError::Known(Box::new(Step::Join { via, hides_servers: false, nearness })))
-        };
         let via = via.to_vec();
-        if hides_servers && let Some((room_id, members)) = self.members(room).await? {
-            let via = self.servers(&room_id, &members).await?.unwrap_or(via);
-            return known(via, self.nearness(&members));
-        }
         let mut joined = new.join(room, via.clone(), nearness).await;
         if let Err(Failure::Limited { .. }) = joined {
             // Asked only when a join has to wait, since local ones wait less.
             let members = self.members(room).await?;
             let nearness = members.map(|(_, members)| self.nearness(&members));
-            return known(via, nearness.unwrap_or(Nearness::Elsewhere));
+            let nearness = nearness.unwrap_or(Nearness::Elsewhere);
+            return Err(StepError::Known(Box::new(Step::Join { via, nearness })));
         }
         // Where the old account's homeserver is the way in, the join fails while that is away.
         if let (Err(Failure::Faulty { status: 502..=504, .. }), Some(old)) = (&joined, &self.old)
@@ -324,6 +334,21 @@ impl Stage {
             joined = new.join(room, via, Nearness::Elsewhere).await;
         }
         joined.map(|_room_id| StepResult::Done).map_err(|failure| StepError::of(Side::New, failure))
+    }
+
+    /// Whether the new account was in a room when the run began, or joined it by hand since.
+    pub(crate) fn is_in(&self, room: &RoomOrAliasId) -> bool {
+        let room_id = <&RoomId>::try_from(room);
+        room_id.is_ok_and(|room_id| self.membership(room_id) == Some(MembershipState::Join))
+    }
+
+    /// The way into a room of which the plan knows no server but the old account's, from all of its
+    /// members; nothing where there is no other server, or nobody tells.
+    pub(crate) async fn way(&self, room: &OwnedRoomOrAliasId) -> Result<Option<Way>, StepError> {
+        let Some((room_id, members)) = self.members(room).await? else { return Ok(None) };
+        let nearness = self.nearness(&members);
+        let via = self.servers(&room_id, &members).await?;
+        Ok(via.map(|via| Way { via, nearness }))
     }
 
     /// Who is in a room, as far as the old account can see.
@@ -381,15 +406,14 @@ impl Stage {
         // Read right before it is written, so that nobody else's change is undone.
         let mut content =
             old.state(room, event_type.clone(), "").await.map_err(failed)?.unwrap_or_default();
-        if power_of(&content, &self.new_user) >= level {
-            return Ok(StepResult::AlreadySo);
+        match raise(&mut content, &self.new_user, level) {
+            Raised::Yes => {}
+            Raised::Needless => return Ok(StepResult::AlreadySo),
+            Raised::Impossible => {
+                let what = "the power levels of this room have no list of users".to_owned();
+                return Err(failed(Failure::Garbage { what }));
+            }
         }
-        let users = content.entry("users").or_insert_with(|| json!({}));
-        let Some(users) = users.as_object_mut() else {
-            let what = "the power levels of this room have no list of users".to_owned();
-            return Err(failed(Failure::Garbage { what }));
-        };
-        users.insert(self.new_user.to_string(), json!(level));
         old.set_state(room, event_type, "", &content).await.map_err(failed)?;
         Ok(StepResult::Done)
     }
@@ -398,14 +422,25 @@ impl Stage {
         &self,
         room: &RoomId,
         tags: &BTreeMap<String, Option<f64>>,
+        prefer_old: bool,
     ) -> Result<StepResult, StepError> {
         let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
-        for (tag, order) in tags {
+        let failed = |failure| StepError::of(Side::New, failure);
+        // Read right before they are written: the person may have tagged the room meanwhile.
+        let known = new.tags(room).await.map_err(failed)?;
+        let is_known = |(tag, order): &(&String, &Option<f64>)| {
+            known.get(&TagName::from(tag.as_str())).is_some_and(|info| info.order == **order)
+        };
+        let is_ours =
+            |(tag, info): (&TagName, &TagInfo)| tags.get(tag.as_ref()) == Some(&info.order);
+        let missing: Vec<_> = tags.iter().filter(|tag| !is_known(tag)).collect();
+        if missing.is_empty() || (!prefer_old && !known.iter().all(is_ours)) {
+            return Ok(StepResult::AlreadySo);
+        }
+        for (tag, order) in missing {
             let mut info = TagInfo::new();
             info.order = *order;
-            new.set_tag(room, &TagName::from(tag.as_str()), info)
-                .await
-                .map_err(|failure| StepError::of(Side::New, failure))?;
+            new.set_tag(room, &TagName::from(tag.as_str()), info).await.map_err(failed)?;
         }
         Ok(StepResult::Done)
     }
@@ -457,11 +492,36 @@ fn is_let_in(membership: Option<&MembershipState>) -> bool {
     matches!(membership, Some(MembershipState::Invite | MembershipState::Join))
 }
 
+/// What became of the content of `m.room.power_levels`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Raised {
+    Yes,
+    Needless,
+    Impossible,
+}
+
+/// Raises one user in the content of `m.room.power_levels`, and changes nothing else in it.
+fn raise(content: &mut JsonObject, user: &UserId, level: i64) -> Raised {
+    if power_of(content, user) >= level {
+        return Raised::Needless;
+    }
+    let users = content.entry("users").or_insert_with(|| json!({}));
+    let Some(users) = users.as_object_mut() else { return Raised::Impossible };
+    users.insert(user.to_string(), json!(level));
+    Raised::Yes
+}
+
 fn power_of(content: &JsonObject, user: &UserId) -> i64 {
     let users = content.get("users").and_then(Value::as_object);
     let level =
         users.and_then(|users| users.get(user.as_str())).or_else(|| content.get("users_default"));
-    level.and_then(Value::as_i64).unwrap_or(0)
+    level.and_then(number).unwrap_or(0)
+}
+
+/// Before room version 10, a power level may be written as text
+/// ([spec](https://spec.matrix.org/v1.16/rooms/v10/#values-in-mroompower_levels-events-must-be-integers)).
+fn number(level: &Value) -> Option<i64> {
+    level.as_i64().or_else(|| level.as_str()?.trim().parse().ok())
 }
 
 /// Adds `direct` to the content of `m.direct` without taking anything out of it.
@@ -482,6 +542,7 @@ fn merge_direct(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use ruma::{room_id, user_id};
 
     use super::*;
@@ -494,6 +555,7 @@ mod tests {
     fn trying_again_to_join_begins_with_the_invitation() {
         let failed = StepResult::Failed(Failure::Stopped);
         let record = |join| RoomRecord {
+            via: Vec::new(),
             steps: [(StepKind::Invite, StepResult::AlreadySo), (StepKind::Join, join)].into(),
             ..RoomRecord::default()
         };
@@ -525,6 +587,33 @@ mod tests {
             }))
         );
         assert_eq!(merge_direct(merged.clone(), &direct), merged, "merging again changes nothing");
+    }
+
+    proptest! {
+        #[test]
+        fn raising_somebody_lowers_nobody_and_changes_nothing_else(
+            users in prop::collection::btree_map("@[ab]:a", power(), 0..3),
+            default in prop::option::of(power()),
+            level in -200_i64..200,
+        ) {
+            let mut before = object(json!({ "users": users, "ban": 50 }));
+            before.extend(default.map(|default| ("users_default".to_owned(), default)));
+            let mut after = before.clone();
+            let user = user_id!("@a:a");
+            let raised = raise(&mut after, user, level);
+            prop_assert_eq!(power_of(&after, user), power_of(&before, user).max(level));
+            prop_assert_eq!(raised == Raised::Needless, after == before);
+            for content in [&mut before, &mut after] {
+                content["users"].as_object_mut().unwrap().remove(user.as_str());
+            }
+            prop_assert_eq!(after, before, "nobody else's power, and nothing else");
+        }
+    }
+
+    /// As numbers, and as text, as old rooms have them.
+    fn power() -> impl Strategy<Value = Value> {
+        (-200_i64..200, any::<bool>())
+            .prop_map(|(level, text)| if text { json!(level.to_string()) } else { json!(level) })
     }
 
     #[test]

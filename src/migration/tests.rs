@@ -178,7 +178,11 @@ fn what_was_done_in_a_room_is_stored_in_this_form() {
         (StepKind::PowerLevel, StepResult::Failed(failure())),
         (StepKind::Tags, StepResult::NoAccess),
     ]);
-    insta::assert_json_snapshot!(RoomRecord { steps, held: SignedDuration::from_secs(300) });
+    insta::assert_json_snapshot!(RoomRecord {
+        via: vec![ruma::owned_server_name!("c.example")],
+        steps,
+        held: SignedDuration::from_secs(300),
+    });
 }
 
 fn label() -> RoomLabel {
@@ -201,6 +205,7 @@ fn a_report_is_stored_in_this_form() {
         outcome,
         power_level: Some((100, StepResult::Undone)),
         power_out_of_reach: None,
+        own_tags_kept: true,
         tags: Some(StepResult::NotTried),
         creator_stays: true,
     };

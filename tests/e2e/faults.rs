@@ -72,6 +72,65 @@ async fn a_room_that_a_homeserver_tells_nonsense_of_costs_that_room_only() {
     chats.old.say("rooms unreachable").await.unwrap();
     let told = format!("what {} tells of the room makes no sense", scene.pair.old.name());
     chats.old.hear_about(&told).await.unwrap();
+    chats.old.say("report").await.unwrap();
+    let report = chats.old.hear_about("The report:").await.unwrap().body;
+    assert!(report.contains(&told), "with its reason in the report: {report}");
+}
+
+#[tokio::test]
+async fn a_profile_that_cannot_be_read_is_told_of_and_costs_nothing_else() {
+    let Broken { scene, new, old: _passes } = broken("no-profile").await;
+    scene.old.set_display_name("Alice A.").await.unwrap();
+    let room = scene.private_room("Room").await;
+    let forbidden = json!({ "errcode": "M_FORBIDDEN", "error": "Profiles are not shown" });
+    new.add(Rule::on(Method::GET, "/profile/", Fault::json(403, &forbidden)));
+    let chats = scene.planned().await;
+    let is_plan = |message: &lab::Message| message.body.contains("not read the profile");
+    assert!(chats.old.messages().iter().any(is_plan), "it is told beforehand");
+    chats.old.say("go").await.unwrap();
+    let report = chats.old.hear_about("`forget`").await.unwrap().body;
+    assert!(report.contains("profile: one of the servers did not tell it"), "{report}");
+    assert!(is_in(&scene.new, &room).await);
+}
+
+#[tokio::test]
+async fn a_room_that_no_server_is_left_to_join_through_fails_with_that_reason() {
+    let (request, pause) = (Duration::from_secs(20), Duration::from_millis(100));
+    let Broken { scene, old: _passes, new: _too } = broken_within("no-way", request, pause).await;
+    let other = scene.room(RoomSpec::public("Other")).await;
+    let chats = scene.planned().await;
+    // Nothing listens there.
+    chats.old.say("include https://matrix.to/#/!left:localhost:1?via=localhost:2").await.unwrap();
+    chats.old.hear_about("put into the plan").await.unwrap();
+    chats.old.say("go").await.unwrap();
+    let report = chats.old.with_patience(PATIENCE).hear_about("`forget`").await.unwrap().body;
+    let line = report.lines().find(|line| line.contains("!left:localhost:1")).unwrap_or(&report);
+    assert!(line.contains("no server that is in the room could be reached"), "{report}");
+    assert!(is_in(&scene.new, &other).await);
+}
+
+#[tokio::test]
+async fn servers_to_join_through_are_kept_for_when_the_old_one_tells_nothing_any_more() {
+    let Broken { scene, old, new } = broken("kept-via").await;
+    let room = scene.room(RoomSpec::public("Wide")).await;
+    // The plan sees who spoke last, and not that somebody of the new server is there.
+    let guest = scene.pair.new.account("kept-via-guest").await.unwrap();
+    guest.join_via((&*room).into(), &[scene.pair.old.name().clone()]).await.unwrap();
+    scene.friend.message(&room, "Welcome").await.unwrap();
+    let refused = json!({ "errcode": "M_FORBIDDEN", "error": "Not now" });
+    new.add(Rule::on(Method::POST, "/join/", Fault::json(403, &refused)).times(1));
+    let chats = scene.planned().await;
+    chats.old.say("go").await.unwrap();
+    chats.old.hear_about("`forget`").await.unwrap();
+    let via = format!("via={}", scene.pair.new.name());
+    assert_eq!(new.seen(&Method::POST, &via), 1, "the members were asked for");
+    old.add(Rule::on(Method::GET, "/joined_members", Fault::json(403, &refused)));
+    scene.bot.kill().await.unwrap();
+    scene.bot.start_again().await.unwrap();
+    chats.old.say("retry").await.unwrap();
+    chats.old.hear_about("The report:").await.unwrap();
+    assert_eq!(new.seen(&Method::POST, &via), 2, "and what they told was kept");
+    assert!(is_in(&scene.new, &room).await);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use lab::{Account, Chat, RoomSpec};
 use reqwest::Method;
-use ruma::{OwnedRoomId, RoomId};
+use ruma::{OwnedRoomId, RoomId, events::tag::TagName};
 use serde_json::{Value, json};
 
 use crate::scene::{Chats, Scene};
@@ -284,9 +284,49 @@ async fn names_and_avatars_of_single_rooms_come_along() {
     assert_eq!(member(new, &plain).await["displayname"], "Alice");
 }
 
-/// Both accounts have a name, an avatar, a push rule and settings of their own.
+#[tokio::test]
+async fn the_images_of_emotes_are_copied_to_the_new_accounts_server() {
+    let scene = Scene::new("packs").await;
+    let (old, new) = (&scene.old, &scene.new);
+    let (cat, face) = (upload(old, b"a cat").await, upload(old, b"a face").await);
+    let gone = format!("mxc://{}/doesnotexist", old.user_id().server_name());
+    let elsewhere = "mxc://elsewhere.example/dog";
+    let pack = json!({
+        "images": { "cat": { "url": cat }, "dog": { "url": elsewhere }, "gone": { "url": gone } },
+        "pack": { "display_name": "Mine", "avatar_url": face },
+    });
+    old.set_account_data("im.ponies.user_emotes", &pack).await.unwrap();
+    let own = json!({ "images": { "own": { "url": "mxc://elsewhere.example/own" } } });
+    new.set_account_data("im.ponies.user_emotes", &own).await.unwrap();
+
+    let chats = scene.planned().await;
+    let report = run(&chats).await;
+
+    assert!(report.contains("1 image stays on the old server"), "{report}");
+    let found = new.account_data("im.ponies.user_emotes").await.unwrap().unwrap();
+    let copies = [(&found["images"]["cat"]["url"], b"a cat" as &[u8])];
+    for (copy, content) in
+        copies.into_iter().chain([(&found["pack"]["avatar_url"], b"a face" as _)])
+    {
+        assert!(is_on_server_of(copy, new), "{found}");
+        assert_eq!(download(new, copy.as_str().unwrap()).await, content);
+    }
+    assert_eq!(found["images"]["dog"]["url"], elsewhere, "does not end with the old server");
+    assert_eq!(found["images"]["gone"]["url"], gone);
+    assert_eq!(found["images"]["own"], own["images"]["own"]);
+
+    chats.old.say("plan").await.unwrap();
+    let plan = chats.old.hear_about("I have changed nothing yet").await.unwrap().body;
+    assert!(!plan.contains("emote"), "there is nothing left to do: {plan}");
+}
+
+/// Both accounts have a name, an avatar, a push rule and settings of their own, and have tagged a
+/// room, each otherwise.
 async fn two_who_settled(name: &str) -> Scene<'static> {
     let scene = Scene::new(name).await;
+    let room = room_of_both(&scene, "Shared").await;
+    scene.old.set_tag(&room, TagName::Favorite, Some(0.5)).await.unwrap();
+    scene.new.set_tag(&room, TagName::LowPriority, None).await.unwrap();
     for (account, who) in [(&scene.old, "old"), (&scene.new, "new")] {
         set_profile(account, "displayname", json!(format!("The {who} one"))).await;
         let avatar = upload(account, who.as_bytes()).await;
@@ -298,6 +338,15 @@ async fn two_who_settled(name: &str) -> Scene<'static> {
         add_push_rule(account, "content/keyword", pattern).await;
     }
     scene
+}
+
+/// The account's tags, of whatever rooms.
+async fn tags(account: &Account) -> Vec<TagName> {
+    let mut tags = Vec::new();
+    for room in account.joined_rooms().await.unwrap() {
+        tags.extend(account.tags(&room).await.unwrap().into_keys());
+    }
+    tags
 }
 
 #[tokio::test]
@@ -316,6 +365,8 @@ async fn what_the_new_account_has_itself_stays() {
     );
     let rules = push_rules(&scene.new).await;
     assert_eq!(rule(&rules, "content", "keyword")["pattern"], "new");
+    assert!(report.contains("tags of 1 room"), "{report}");
+    assert_eq!(tags(&scene.new).await, [TagName::LowPriority]);
 }
 
 #[tokio::test]
@@ -337,6 +388,8 @@ async fn who_prefers_the_old_account_gets_what_it_had() {
     );
     let rules = push_rules(&scene.new).await;
     assert_eq!(rule(&rules, "content", "keyword")["pattern"], "old");
+    assert!(plan.contains("tags of 1 room"), "{plan}");
+    assert_eq!(tags(&scene.new).await, [TagName::Favorite, TagName::LowPriority]);
 
     chats.old.say("plan").await.unwrap();
     let plan = chats.old.hear_about("I have changed nothing yet").await.unwrap().body;

@@ -66,6 +66,91 @@ async fn member_event_senders(scene: &Scene<'_>, room: &OwnedRoomId) -> Vec<Stri
 }
 
 #[tokio::test]
+async fn whatever_the_join_rule_and_wherever_the_new_account_stands_it_gets_in() {
+    let scene = Scene::new("rules").await;
+    let (old, new) = (&scene.old, &scene.new);
+    let space = old.create_room(RoomSpec::space("Space")).await.unwrap();
+    let closed = |name: &str, rule| RoomSpec::private(name).within(&space).join_rule(rule);
+    let mut rooms = Vec::new();
+    for (name, rule) in
+        [("Knock", JoinRuleKind::Knock), ("Knock or member", JoinRuleKind::KnockRestricted)]
+    {
+        rooms.push(scene.room(closed(name, rule)).await);
+    }
+    for name in ["Invited", "Left"] {
+        let room = scene.private_room(name).await;
+        old.invite(&room, new.user_id()).await.unwrap();
+        rooms.push(room);
+    }
+    new.join(&rooms[3]).await.unwrap();
+    new.leave(&rooms[3]).await.unwrap();
+    let private = scene.private_room("Private").await;
+    let rule = json!({ "join_rule": "private" });
+    old.set_state(&private, "m.room.join_rules", "", &rule).await.unwrap();
+
+    let chats = scene.planned().await;
+    chats.old.say("rooms").await.unwrap();
+    chats.old.hear_about("The plan has").await.unwrap();
+    for (name, way) in [
+        ("Private", "it lets nobody in, not even who is invited"),
+        ("Knock", "is invited and joins"),
+        ("Knock or member", "joins as a member of its space"),
+        ("Invited", "joins, is invited already"),
+        ("Left", "is invited and joins"),
+    ] {
+        let line = line_of(&chats.old, name).await;
+        assert!(line.contains(way), "{line}");
+    }
+    go(&chats.old).await;
+    for room in &rooms {
+        assert!(is_in(new, room).await, "{room}");
+    }
+    assert_eq!(old.member(&private, new.user_id()).await.unwrap(), None, "not even invited");
+}
+
+#[tokio::test]
+async fn what_to_know_of_a_real_room_is_told_beforehand() {
+    let scene = Scene::new("know").await;
+    let (old, friend) = (&scene.old, &scene.friend);
+    let bridged = scene.private_room("Bridged").await;
+    let bridge = json!({ "protocol": { "id": "irc", "displayname": "IRC" } });
+    old.set_state(&bridged, "m.bridge", "org.example://irc", &bridge).await.unwrap();
+    scene.room(RoomSpec::public("Addressed").alias("know-addressed")).await;
+    let locked = scene.room(RoomSpec::private("Locked").encrypted()).await;
+    let knocked = friend
+        .create_room(RoomSpec::public("Knocked").join_rule(JoinRuleKind::Knock))
+        .await
+        .unwrap();
+    let path = format!("/_matrix/client/v3/knock/{knocked}");
+    old.send_raw(reqwest::Method::POST, &path, &json!({})).await.unwrap();
+    let notes = old.create_room(RoomSpec::private("Notes")).await.unwrap();
+    old.add_direct(old.user_id(), &notes).await.unwrap();
+    let with_new = old.create_room(RoomSpec::direct(scene.new.user_id())).await.unwrap();
+    scene.new.join(&with_new).await.unwrap();
+
+    let chats = scene.planned().await;
+    let plan = chats.old.messages().into_iter().rev().find(|m| m.body.contains("The plan:"));
+    let plan = plan.unwrap().body;
+    assert!(plan.contains("“Knocked” (you knocked)"), "{plan}");
+    assert!(plan.contains("created by the old account"), "{plan}");
+    chats.old.say("rooms").await.unwrap();
+    chats.old.hear_about("The plan has").await.unwrap();
+    for (name, told) in [
+        ("Bridged", "bridged with “IRC”"),
+        ("Addressed", "may end with the old server"),
+        ("Locked", "🔒"),
+    ] {
+        let line = line_of(&chats.old, name).await;
+        assert!(line.contains(told), "{line}");
+    }
+    go(&chats.old).await;
+    assert!(is_in(&scene.new, &locked).await);
+    let direct = scene.new.direct().await.unwrap();
+    assert!(direct[scene.new.user_id()].contains(&notes), "notes to self stay such: {direct:?}");
+    assert!(!direct.values().any(|rooms| rooms.contains(&with_new)), "{direct:?}");
+}
+
+#[tokio::test]
 async fn rooms_out_of_reach_are_told_with_the_reason_and_not_tried() {
     let scene = Scene::new("reach").await;
     let old = &scene.old;

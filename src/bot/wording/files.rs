@@ -74,6 +74,7 @@ pub(crate) fn reason_words(reason: &Reason) -> String {
         Reason::VersionUnsupported(version) => {
             format!("the new account's server does not know rooms of version {version}")
         }
+        Reason::Closed => "it lets nobody in, not even who is invited".to_owned(),
         Reason::Unreadable { server } => format!("what {server} tells of the room makes no sense"),
     }
 }
@@ -98,6 +99,7 @@ pub(super) fn reason_advice(reason: &Reason, migration: &Migration) -> Line {
             "It can be joined once the admin of {server} has updated that",
             server = server(migration, Side::New)
         ),
+        Reason::Closed => line!("Ask a moderator there to change who may join"),
         Reason::Unreadable { server } => line!(
             "Try again later; if it stays like this, tell the admin of {server}",
             server = server.to_string()
@@ -110,6 +112,7 @@ pub(crate) fn step_words(result: &StepResult) -> String {
     match result {
         StepResult::Done => "done".to_owned(),
         StepResult::AlreadySo => "was so already".to_owned(),
+        StepResult::ImagesLeft(_) => "done, but for images".to_owned(),
         StepResult::Failed(why) => format!("failed: {}", plain(why)),
         StepResult::NoAccess => "no access".to_owned(),
         StepResult::NotTried => "not tried".to_owned(),

@@ -21,7 +21,13 @@ use crate::{
 pub(super) fn in_plan(plan: &Plan, migration: &Migration, reader: Side) -> Vec<Line> {
     let treated = |treatment| {
         let planned = plan.with_treatment(treatment);
-        phrases(planned.map(|planned: &PlannedHolding| (&planned.holding, planned.parts())))
+        let tagged = plan.rooms.iter().filter(|room| match treatment {
+            Treatment::Replace => room.after.prefers_old_tags,
+            Treatment::KeepOwn => !room.after.contested_tags.is_empty(),
+            _ => false,
+        });
+        let holdings = planned.map(|planned: &PlannedHolding| (&planned.holding, planned.parts()));
+        phrases(holdings, tagged.count())
     };
     let mut lines = Vec::new();
     if let Some(what) = treated(Treatment::Add) {
@@ -41,6 +47,12 @@ pub(super) fn in_plan(plan: &Plan, migration: &Migration, reader: Side) -> Vec<L
     }
     if let Some(what) = treated(Treatment::TooLarge) {
         lines.push(line!("**Too large** to be copied: {what}.", what = what));
+    }
+    if plan.with_treatment(Treatment::Unreadable).next().is_some() {
+        lines.push(line!(
+            "I could **not read the profile** of one of the accounts, so names and avatars do not \
+             come along. Say `plan` to have me look again."
+        ));
     }
     lines.extend(left_out(migration));
     lines
@@ -84,14 +96,17 @@ pub(super) fn names() -> Line {
 
 /// What became of them.
 pub(super) fn in_report(message: Message, report: &Report, migration: &Migration) -> Message {
-    let ended = |test: fn(&HoldingOutcome) -> bool| {
+    let ended = |test: fn(&HoldingOutcome) -> bool, tagged| {
         let rows = report.holdings.iter().filter(move |row| test(&row.outcome));
-        phrases(rows.map(|row| (&row.holding, row.parts)))
+        phrases(rows.map(|row| (&row.holding, row.parts)), tagged)
     };
-    let copied = ended(|outcome| {
-        matches!(outcome, HoldingOutcome::Copied(StepResult::Done | StepResult::AlreadySo))
-    });
-    let kept = ended(|outcome| *outcome == HoldingOutcome::KeptOwn);
+    let own_tags = report.rooms.iter().filter(|row| row.own_tags_kept).count();
+    let is_copied = |outcome: &_| {
+        use StepResult::{AlreadySo, Done, ImagesLeft};
+        matches!(outcome, HoldingOutcome::Copied(Done | AlreadySo | ImagesLeft(_)))
+    };
+    let copied = ended(is_copied, 0);
+    let kept = ended(|outcome| *outcome == HoldingOutcome::KeptOwn, own_tags);
     let message =
         message
             .and_maybe(copied.map(|what| {
@@ -105,6 +120,7 @@ pub(super) fn in_report(message: Message, report: &Report, migration: &Migration
         let why = match &row.outcome {
             HoldingOutcome::Copied(result) => failed(result)?,
             HoldingOutcome::TooLarge => line!("it is too large"),
+            HoldingOutcome::Unreadable => line!("one of the servers did not tell it"),
             HoldingOutcome::KeptOwn | HoldingOutcome::Skipped => return None,
         };
         Some(line!("{what}: {why}", what = named(row, report), why = why))
@@ -114,9 +130,10 @@ pub(super) fn in_report(message: Message, report: &Report, migration: &Migration
 
 /// Whether `retry` would try something of it again.
 pub(super) fn has_failed(report: &Report) -> bool {
-    let failed =
-        |row: &HoldingRow| matches!(row.outcome, HoldingOutcome::Copied(StepResult::Failed(_)));
-    report.holdings.iter().any(failed)
+    report.holdings.iter().any(|row| match &row.outcome {
+        HoldingOutcome::Copied(result) => result.is_to_be_retried(),
+        _ => false,
+    })
 }
 
 /// What became of one, and why, for the files.
@@ -128,6 +145,7 @@ pub(crate) fn holding_outcome_words(outcome: &HoldingOutcome) -> (&'static str, 
     let words = match outcome {
         HoldingOutcome::Copied(StepResult::Done) => "copied",
         HoldingOutcome::Copied(StepResult::AlreadySo) => "was so already",
+        HoldingOutcome::Copied(StepResult::ImagesLeft(_)) => "copied, but not all images",
         HoldingOutcome::Copied(StepResult::Failed(_)) => "failed",
         HoldingOutcome::Copied(StepResult::NoAccess) => "no access",
         HoldingOutcome::Copied(StepResult::NotTried) => "not tried",
@@ -135,6 +153,7 @@ pub(crate) fn holding_outcome_words(outcome: &HoldingOutcome) -> (&'static str, 
         HoldingOutcome::KeptOwn => "the new account kept its own",
         HoldingOutcome::Skipped => "skipped",
         HoldingOutcome::TooLarge => "too large to be copied",
+        HoldingOutcome::Unreadable => "could not be read",
     };
     (words, why)
 }
@@ -157,12 +176,16 @@ fn named(row: &HoldingRow, report: &Report) -> Line {
 
 fn label(holding: &Holding) -> Line {
     match holding {
+        Holding::Profile => line!("profile"),
         Holding::DisplayName => line!("display name"),
         Holding::Avatar => line!("avatar"),
         Holding::ProfileField(field) if field == "m.tz" => line!("time zone"),
         Holding::ProfileField(field) => line!("profile field {field}", field = quote(field)),
         Holding::RoomProfile(_) => line!("display name or avatar"),
         Holding::AccountData(of) if of == "m.ignored_user_list" => line!("ignored people"),
+        Holding::AccountData(_) if holding.kind() == HoldingKind::Emotes => {
+            line!("emotes, stickers and emoji")
+        }
         Holding::AccountData(of) | Holding::RoomAccountData { event_type: of, .. } => {
             line!("settings {of}", of = quote(of))
         }
@@ -173,8 +196,11 @@ fn label(holding: &Holding) -> Line {
     }
 }
 
-/// A few words for each kind of what there is, after one another.
-fn phrases<'h>(holdings: impl Iterator<Item = (&'h Holding, usize)>) -> Option<Line> {
+/// A few words for each kind of what there is, after one another, and for the tags of some rooms.
+fn phrases<'h>(
+    holdings: impl Iterator<Item = (&'h Holding, usize)>,
+    tagged: usize,
+) -> Option<Line> {
     let holdings: Vec<_> = holdings.collect();
     joined(HoldingKind::ALL.into_iter().flat_map(|kind| {
         let of_kind: Vec<_> =
@@ -186,6 +212,9 @@ fn phrases<'h>(holdings: impl Iterator<Item = (&'h Holding, usize)>) -> Option<L
             super::value::rooms(rooms.len())
         };
         match kind {
+            HoldingKind::Tags if tagged > 0 => {
+                vec![line!("tags of {n}", n = super::value::rooms(tagged))]
+            }
             _ if of_kind.is_empty() => Vec::new(),
             HoldingKind::Profile => of_kind.iter().map(|(holding, _)| label(holding)).collect(),
             HoldingKind::RoomProfiles => vec![line!("own name or avatar in {n}", n = rooms())],

@@ -237,7 +237,7 @@ fn extras(plan: &Plan) -> Vec<Line> {
     let taken_along = || plan.rooms.iter().filter(|room| !matches!(room.route, Route::Skipped(_)));
     let after = |test: fn(&PlannedRoom) -> bool| taken_along().filter(|room| test(room)).count();
     let power = after(|room| room.after.power_level.is_some());
-    let tags = after(|room| !room.after.tags.is_empty());
+    let tags = after(|room| !room.after.tags.is_empty() && !room.after.prefers_old_tags);
     let creators: Vec<_> = taken_along().filter(|room| room.after.creator_stays).collect();
     let direct: usize = plan.direct.values().map(Vec::len).sum();
     let mut lines = Vec::new();

@@ -253,6 +253,9 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
         Failure::Unreachable { host, fault } => {
             line!("I cannot reach {host}; {why}", host = host.clone(), why = fault_words(fault))
         }
+        failure if failure.is_without_a_way_in() => {
+            "no server that is in the room could be reached".into()
+        }
         Failure::Faulty { status, .. } => {
             line!("the server itself failed (status {status})", status = i64::from(*status))
         }

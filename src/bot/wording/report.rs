@@ -8,7 +8,7 @@ use super::{
     message::{Line, Message, line},
     refusals::failure_words,
     requests::request_line,
-    value::rooms,
+    value::{count, rooms},
 };
 use crate::{
     migration::{
@@ -207,6 +207,10 @@ fn unfinished(row: &ReportRow) -> Option<Line> {
 pub(super) fn failed(result: &StepResult) -> Option<Line> {
     match result {
         StepResult::Done | StepResult::AlreadySo => None,
+        StepResult::ImagesLeft(left) => Some(line!(
+            "{n} on the old server (too large, too many at once, or not to be read)",
+            n = count(*left, "image stays", "images stay")
+        )),
         StepResult::Failed(why) => Some(line!("{why}", why = failure_words(why))),
         StepResult::NoAccess => Some(line!("no access")),
         StepResult::NotTried => Some(line!("not tried")),

@@ -117,7 +117,7 @@ impl Migrations {
         let holdings = inner.journal.holdings(migration.id)?;
         let failed_holdings: Vec<_> = holdings
             .iter()
-            .filter(|(_, result)| matches!(result, StepResult::Failed(_)))
+            .filter(|(_, result)| result.is_to_be_retried())
             .map(|(holding, _)| holding)
             .collect();
         if failed.is_empty() && !direct_failed && failed_holdings.is_empty() {

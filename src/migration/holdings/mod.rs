@@ -7,6 +7,7 @@
 //! [`profile`].
 
 mod exceptions;
+mod images;
 mod merge;
 mod names;
 mod plan;

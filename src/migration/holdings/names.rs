@@ -9,6 +9,8 @@ use crate::record::HoldingKind;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Holding {
+    /// The profile as a whole, where an account's could not be read.
+    Profile,
     /// The display name of the account.
     DisplayName,
     /// The avatar of the account.
@@ -38,7 +40,9 @@ impl Holding {
     /// What the person chooses it by.
     pub fn kind(&self) -> HoldingKind {
         match self {
-            Self::DisplayName | Self::Avatar | Self::ProfileField(_) => HoldingKind::Profile,
+            Self::Profile | Self::DisplayName | Self::Avatar | Self::ProfileField(_) => {
+                HoldingKind::Profile
+            }
             Self::RoomProfile(_) => HoldingKind::RoomProfiles,
             Self::AccountData(event_type) => kind_of_type(event_type),
             Self::RoomAccountData { .. } => HoldingKind::RoomSettings,
@@ -57,6 +61,7 @@ impl Holding {
     /// Its name in the store, unlike that of any other.
     pub(crate) fn key(&self) -> String {
         match self {
+            Self::Profile => "profile".to_owned(),
             Self::DisplayName => "profile/displayname".to_owned(),
             Self::Avatar => "profile/avatar_url".to_owned(),
             Self::ProfileField(field) => format!("profile_field/{field}"),

@@ -6,7 +6,7 @@ use ruma::OwnedRoomId;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Copies, Holding, Holdings, Lack, Piece, RoomHoldings, RoomProfile, Trio,
+    Copies, Holding, Holdings, Lack, Piece, RoomHoldings, RoomProfile, Trio, images,
     merge::merge,
     profile::{self, compare, compare_in_room, compare_names, copied},
     push_rules::KINDS,
@@ -44,7 +44,9 @@ impl PlannedHolding {
         match self.treatment {
             Treatment::Add => Some(false),
             Treatment::Replace => Some(true),
-            Treatment::KeepOwn | Treatment::Skip | Treatment::TooLarge => None,
+            Treatment::KeepOwn | Treatment::Skip | Treatment::TooLarge | Treatment::Unreadable => {
+                None
+            }
         }
     }
 
@@ -53,7 +55,9 @@ impl PlannedHolding {
         match self.treatment {
             Treatment::Add => self.adds,
             Treatment::KeepOwn => self.differs,
-            Treatment::Replace | Treatment::Skip | Treatment::TooLarge => self.adds + self.differs,
+            Treatment::Replace | Treatment::Skip | Treatment::TooLarge | Treatment::Unreadable => {
+                self.adds + self.differs
+            }
         }
     }
 }
@@ -72,6 +76,8 @@ pub enum Treatment {
     Skip,
     /// Nothing: it is too large.
     TooLarge,
+    /// Nothing: one of the homeservers did not tell it.
+    Unreadable,
 }
 
 /// What a plan for the holdings is made from.
@@ -110,15 +116,16 @@ impl Findings {
         self.0.push(PlannedHolding { holding, adds, differs, treatment });
     }
 
-    fn add_too_large(&mut self, holding: Holding) {
-        let treatment = Treatment::TooLarge;
+    fn add_untouched(&mut self, holding: Holding, treatment: Treatment) {
         self.0.push(PlannedHolding { holding, adds: 1, differs: 0, treatment });
     }
 }
 
 impl Comparison<'_> {
     fn profile(&self, found: &mut Findings) {
-        let (Some(old), Some(new)) = (&self.old.profile, &self.new.profile) else { return };
+        let (Some(old), Some(new)) = (&self.old.profile, &self.new.profile) else {
+            return found.add_untouched(Holding::Profile, Treatment::Unreadable);
+        };
         let named_in_rooms = self
             .new
             .rooms
@@ -187,10 +194,14 @@ impl Comparison<'_> {
         found: &mut Findings,
     ) {
         if matches!((old, new), (Piece::TooLarge, _) | (_, Some(Piece::TooLarge))) {
-            return found.add_too_large(holding);
+            return found.add_untouched(holding, Treatment::TooLarge);
         }
-        let Some(old) = old.content() else { return };
-        let new = new.and_then(Piece::content).unwrap_or_default();
+        let Some(mut old) = old.content() else { return };
+        let mut new = new.and_then(Piece::content).unwrap_or_default();
+        if images::is_pack(event_type) {
+            images::replace(&mut old, self.copies);
+            images::replace(&mut new, self.copies);
+        }
         let (_, lack) = merge(event_type, self.trio, old, new, false);
         found.add(holding, lack);
     }

@@ -15,7 +15,7 @@ use ruma::{
 use serde_json::{Value, json};
 
 use super::{
-    Comparison, Copies, Holdings, PlannedHolding, PushRules, Trio, merge::merge, plan,
+    Comparison, Copies, Holdings, PlannedHolding, PushRules, Trio, images, merge::merge, plan,
     push_rules::PushRule,
 };
 use crate::migration::{HoldingKind, Options};
@@ -302,6 +302,82 @@ fn emote_packs_are_merged_by_shortcode() {
         merged("im.ponies.emote_rooms", rooms("!a:a", "x"), rooms("!a:a", "y"), false),
         json!({ "rooms": { "!a:a": { "x": {}, "y": {} } } })
     );
+}
+
+#[test]
+fn a_pack_whose_images_were_copied_is_the_same_pack() {
+    let pack = |cat: &str| {
+        let info = json!({ "thumbnail_url": cat, "w": 8 });
+        let images = json!({ "cat": { "url": cat, "info": info } });
+        let about = json!({ "avatar_url": cat, "display_name": "Mine" });
+        Account::new().data("im.ponies.user_emotes", json!({ "images": images, "pack": about }))
+    };
+    let (old, new) = (pack("mxc://a.example/cat"), pack("mxc://b.example/copy"));
+    let copies = Copies::from([(
+        owned_mxc_uri!("mxc://a.example/cat"),
+        owned_mxc_uri!("mxc://b.example/copy"),
+    )]);
+    assert_eq!(planned_after(&old, &new, &copies), []);
+    assert_eq!(planned_after(&old, &old, &copies), [], "also before they were put in place");
+    assert_eq!(planned(&old, &new).len(), 1, "without a copy they are other images");
+}
+
+#[test]
+fn images_are_found_wherever_a_pack_names_them_and_only_those_of_the_old_server_are_copied() {
+    let Value::Object(mut pack) = json!({
+        "images": {
+            "cat": { "url": "mxc://a.example/cat", "info": { "thumbnail_url": "mxc://a.example/s" } },
+            "dog": { "url": "mxc://elsewhere.example/dog" },
+            "own": { "url": "mxc://b.example/own" },
+            "odd": { "url": ["mxc://a.example/listed", "mxc://a.example", 7, "a.example/x"] },
+        },
+        "pack": { "avatar_url": "mxc://a.example/face" },
+    }) else {
+        panic!("no object")
+    };
+    let found = images::on_server(&pack, trio().old.server_name());
+    let found: Vec<_> = found.iter().map(|uri| uri.as_str()).collect();
+    let expected = ["cat", "face", "listed", "s"].map(|id| format!("mxc://a.example/{id}"));
+    assert_eq!(found, expected);
+    let copies = Copies::from([(
+        owned_mxc_uri!("mxc://a.example/cat"),
+        owned_mxc_uri!("mxc://b.example/copy"),
+    )]);
+    images::replace(&mut pack, &copies);
+    assert_eq!(pack["images"]["cat"]["url"], "mxc://b.example/copy");
+    assert_eq!(pack["pack"]["avatar_url"], "mxc://a.example/face", "of which there is no copy");
+}
+
+#[test]
+fn no_more_images_are_copied_than_a_run_may() {
+    let mut allowance = images::Allowance::default();
+    for _ in 0..500 {
+        assert!(!allowance.is_used_up());
+        allowance.use_up(1);
+    }
+    assert!(allowance.is_used_up(), "by their number");
+    let mut allowance = images::Allowance::default();
+    allowance.use_up(200 << 20);
+    assert!(allowance.is_used_up(), "by their size");
+}
+
+#[test]
+fn a_profile_that_could_not_be_read_is_told() {
+    let unread = |account: Account, user_id| {
+        let mut holdings = account.read(user_id);
+        holdings.profile = None;
+        holdings
+    };
+    let named = || Account::new().profile(json!({ "displayname": "Alice" }));
+    for (old, new) in [
+        (unread(named(), trio().old), named().read(trio().new)),
+        (named().read(trio().old), unread(named(), trio().new)),
+    ] {
+        let copies = Copies::new();
+        let (trio, rooms) = (trio(), BTreeSet::new());
+        let comparison = Comparison { trio, old: &old, new: &new, copies: &copies, rooms: &rooms };
+        assert_eq!(lines(&plan(&comparison)), "Profile: Unreadable, adds 1, differs 0");
+    }
 }
 
 #[test]

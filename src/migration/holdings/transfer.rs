@@ -10,7 +10,7 @@ use ruma::{
 use serde_json::{Value, json};
 
 use super::{
-    Copies, Holding, Lack, Profile, PushRules, RoomProfile, Trio,
+    Copies, Holding, Lack, Profile, PushRules, RoomProfile, Trio, images,
     merge::merge,
     never_copied,
     profile::{self, compare, compare_in_room, compare_names, copied},
@@ -31,6 +31,8 @@ pub(crate) struct Transfer<'a> {
     journal: &'a Journal,
     /// Held while a file is copied, so that none is copied twice.
     copies: tokio::sync::Mutex<Copies>,
+    /// How many images of packs may still be copied.
+    allowance: tokio::sync::Mutex<images::Allowance>,
 }
 
 type Done = Result<StepResult, StepError>;
@@ -51,12 +53,14 @@ impl<'a> Transfer<'a> {
         journal: &'a Journal,
         copies: Copies,
     ) -> Self {
-        Self { id, old, new, bot, journal, copies: copies.into() }
+        Self { id, old, new, bot, journal, copies: copies.into(), allowance: Default::default() }
     }
 
     /// Copies one holding; `prefer_old` also where the new account has its own.
     pub(crate) async fn run(&self, holding: &Holding, prefer_old: bool) -> Done {
         match holding {
+            // It was not read, and so there is nothing that could be copied.
+            Holding::Profile => Ok(StepResult::NotTried),
             Holding::DisplayName => self.display_name(prefer_old).await,
             Holding::Avatar => self.avatar(prefer_old).await,
             Holding::ProfileField(name) => self.profile_field(name, prefer_old).await,
@@ -152,14 +156,48 @@ impl<'a> Transfer<'a> {
     async fn account_data(&self, event_type: &str, prefer_old: bool) -> Done {
         let typed = GlobalAccountDataEventType::from(event_type);
         let old = self.old.account_data(typed.clone()).await.map_err(on_old)?;
-        let Some(old) = fit_to_copy(event_type, old) else { return Ok(StepResult::AlreadySo) };
+        let Some(mut old) = fit_to_copy(event_type, old) else { return Ok(StepResult::AlreadySo) };
         let new = self.new.account_data(typed.clone()).await.map_err(on_new)?.unwrap_or_default();
-        let (merged, lack) = merge(event_type, self.trio(), old, new, prefer_old);
-        if !lack.calls_for_writing(prefer_old) {
-            return Ok(StepResult::AlreadySo);
+        let mut own = new.clone();
+        let is_pack = images::is_pack(event_type);
+        if is_pack {
+            let known = self.copies.lock().await;
+            images::replace(&mut old, &known);
+            images::replace(&mut own, &known);
         }
-        self.new.set_account_data(typed, &merged).await.map_err(on_new)?;
-        Ok(StepResult::Done)
+        let (mut merged, lack) = merge(event_type, self.trio(), old, own, prefer_old);
+        let images_left = if is_pack { self.copy_images(&mut merged).await? } else { 0 };
+        let is_to_be_written = lack.calls_for_writing(prefer_old) || (is_pack && merged != new);
+        if is_to_be_written {
+            self.new.set_account_data(typed, &merged).await.map_err(on_new)?;
+        }
+        Ok(match (images_left, is_to_be_written) {
+            (0, true) => StepResult::Done,
+            (0, false) => StepResult::AlreadySo,
+            (left, _) => StepResult::ImagesLeft(left),
+        })
+    }
+
+    /// Copies the images of a pack that are on the old account's server, and has the pack name the
+    /// copies. How many stay where they are: one that is gone or too large costs itself only.
+    async fn copy_images(&self, pack: &mut JsonObject) -> Result<usize, StepError> {
+        let mut left = 0;
+        for uri in images::on_server(pack, self.old.user_id().server_name()) {
+            if self.allowance.lock().await.is_used_up() {
+                left += 1;
+                continue;
+            }
+            match self.copy(&uri).await {
+                Ok(_) => {}
+                Err(StepError::Failed(failure)) if is_about_the_file(&failure) => {
+                    tracing::info!(%uri, %failure, "an image stays where it is");
+                    left += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        images::replace(pack, &*self.copies.lock().await);
+        Ok(left)
     }
 
     async fn room_account_data(&self, room: &RoomId, event_type: &str, prefer_old: bool) -> Done {
@@ -261,9 +299,10 @@ impl<'a> Transfer<'a> {
             return Ok(copy.clone());
         }
         let file = self.old.download(uri).await.map_err(on_old)?;
+        self.allowance.lock().await.use_up(file.content.len());
         let copy = self.new.upload(file).await.map_err(on_new)?;
+        self.journal.record_copy(self.id, uri, &copy).await.map_err(StepError::Broken)?;
         copies.insert(uri.to_owned(), copy.clone());
-        self.journal.record_copies(self.id, &copies).await.map_err(StepError::Broken)?;
         Ok(copy)
     }
 }
@@ -276,6 +315,11 @@ fn fit_to_copy(event_type: &str, content: Option<JsonObject>) -> Option<JsonObje
         Value::Object(content) => Some(content),
         _ => None,
     }
+}
+
+/// Whether a file could not be copied for a reason that is its own, and other files can be.
+fn is_about_the_file(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused { .. } | Failure::Garbage { .. } | Failure::Unsendable(_))
 }
 
 fn is_joined(member: &JsonObject) -> bool {

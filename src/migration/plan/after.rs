@@ -27,17 +27,23 @@ pub(super) fn after_join(
 ) -> AfterJoin {
     let wanted = wanted_power(&room.power_levels, accounts.old, accounts.new);
     let may_raise = room.power_levels.user_can_change_user_power_level(accounts.old, accounts.new);
-    // The new account's own tags win: only a room that it has not tagged gets the old one's.
-    let tagged = seen_by_new.is_some_and(|room| !room.tags.is_empty());
-    let mut tags = if tagged { BTreeMap::new() } else { room.tags.clone() };
+    let mut tags = room.tags.clone();
     // The old server's word about its own notices.
     tags.remove(SERVER_NOTICE);
+    let mut contested_tags = BTreeMap::new();
+    // The new account's own tags win: only a room that it has not tagged gets the old one's.
+    if let Some(own) = seen_by_new.map(|room| &room.tags).filter(|own| !own.is_empty()) {
+        tags.retain(|tag, order| own.get(tag) != Some(order));
+        contested_tags = std::mem::take(&mut tags);
+    }
     AfterJoin {
         power_level: wanted.filter(|_| may_raise),
         power_out_of_reach: wanted.filter(|_| !may_raise),
         creator_stays: room.privileged_creators.contains(accounts.old)
             && !room.privileged_creators.contains(accounts.new),
         tags,
+        contested_tags,
+        prefers_old_tags: false,
     }
 }
 

@@ -29,6 +29,7 @@ fn situations() -> Vec<String> {
         Reason::NotFederated,
         Reason::ServerDenied,
         Reason::VersionUnsupported(RoomVersionId::V1),
+        Reason::Closed,
         Reason::Unreadable { server: owned_server_name!("a.example") },
     ];
     let omissions = [
@@ -53,6 +54,7 @@ fn situations() -> Vec<String> {
             | Reason::NotFederated
             | Reason::ServerDenied
             | Reason::VersionUnsupported(_)
+            | Reason::Closed
             | Reason::Unreadable { .. } => {}
         }
     }

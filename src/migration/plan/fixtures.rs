@@ -120,7 +120,11 @@ impl Room {
 
 pub(super) fn survey(user_id: &UserId, sync: &Value) -> Survey {
     let answer = ruma::exports::http::Response::new(serde_json::to_vec(sync).unwrap());
-    Survey::read(user_id, &Synced::try_from_http_response(answer).unwrap())
+    let mut survey = Survey::read(user_id, &Synced::try_from_http_response(answer).unwrap());
+    if let Some(holdings) = &mut survey.holdings {
+        holdings.profile = Some(Default::default());
+    }
+    survey
 }
 
 pub(super) fn old_survey(rooms: &[Room], direct: &Value) -> Survey {

@@ -112,7 +112,16 @@ impl Plan {
             self.direct.clear();
         }
         if skips(HoldingKind::Tags) {
-            self.rooms.iter_mut().for_each(|room| room.after.tags.clear());
+            for room in &mut self.rooms {
+                room.after.tags.clear();
+                room.after.contested_tags.clear();
+            }
+        }
+        if options.prefer_old {
+            for after in self.rooms.iter_mut().map(|room| &mut room.after) {
+                after.prefers_old_tags = !after.contested_tags.is_empty();
+                after.tags.append(&mut after.contested_tags);
+            }
         }
         let entered: BTreeSet<&str> = self
             .rooms
@@ -387,6 +396,8 @@ pub enum Reason {
     ServerDenied,
     /// The new account's homeserver does not support the room's version.
     VersionUnsupported(RoomVersionId),
+    /// The room's join rule lets nobody in, whether invited or not.
+    Closed,
     /// What this server, that of one of the accounts, tells of the room makes no sense.
     Unreadable {
         /// Which server.
@@ -407,4 +418,11 @@ pub struct AfterJoin {
     pub creator_stays: bool,
     /// The old account's tags of this room, with their order, if they have one.
     pub tags: BTreeMap<String, Option<f64>>,
+    /// The old account's tags of this room where the new one has tagged it otherwise itself: these
+    /// are for `prefer old` only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub contested_tags: BTreeMap<String, Option<f64>>,
+    /// Whether the person said `prefer old`: the tags are set beside and over the new account's own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub prefers_old_tags: bool,
 }

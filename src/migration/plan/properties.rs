@@ -11,7 +11,7 @@ use super::{
     Plan, Route,
     fixtures::{NEW, OLD, Room, new_survey, old_survey, plan, restricted},
 };
-use crate::migration::survey::Survey;
+use crate::migration::{Options, step::after_join, survey::Survey};
 
 /// The rooms that surveys are made of: their IDs are known beforehand, so that they can name each
 /// other.
@@ -122,10 +122,11 @@ fn carried_out(plan: &Plan, old: &Survey, new: &Survey) -> (Survey, Survey) {
             let level = level.try_into().unwrap();
             room.power_levels.users.insert(user_id!("@new:b.example").to_owned(), level);
         }
-        let tags = new.rooms.get(id).map(|room| room.tags.clone()).unwrap_or_default();
+        let mut tags = new.rooms.get(id).map(|room| room.tags.clone()).unwrap_or_default();
+        tags.extend(planned.after.tags.clone());
         let mut seen_by_new = room.clone();
         seen_by_new.membership = MembershipState::Join;
-        seen_by_new.tags = if tags.is_empty() { planned.after.tags.clone() } else { tags };
+        seen_by_new.tags = tags;
         new.rooms.insert(id.to_owned(), seen_by_new);
     }
     (old, new)
@@ -157,10 +158,34 @@ proptest! {
     }
 
     #[test]
-    fn a_plan_that_was_carried_out_leaves_nothing_to_be_planned((old, new) in surveys()) {
-        let first = plan(&old, &new);
+    fn every_step_is_in_a_room_that_the_old_account_is_in_and_about_the_new_one_alone(
+        (old, new) in surveys(),
+    ) {
+        let plan = plan(&old, &new);
+        for planned in &plan.rooms {
+            let id = <&ruma::RoomId>::try_from(&*planned.room.id).unwrap();
+            prop_assert!(old.is_in(id), "{id} is none of the old account's");
+            let gets_in = planned.route.gets_in() || planned.route == Route::NeedsModerator;
+            prop_assert!(gets_in || after_join(planned).is_empty(), "nothing is done outside");
+        }
+        // People are added to the new account's direct chats, and only in rooms of the old one's.
+        for (person, rooms) in &plan.direct {
+            prop_assert!(rooms.iter().all(|room| old.is_in(room)));
+            let of_old = old.direct.contains_key(person) || person == user_id!("@new:b.example");
+            let began_as_such = rooms.iter().all(|room| old.rooms[room].begun_as_direct);
+            prop_assert!(of_old || began_as_such, "{person} is in no direct chat of the old one");
+        }
+    }
+
+    #[test]
+    fn a_plan_that_was_carried_out_leaves_nothing_to_be_planned(
+        (old, new) in surveys(),
+        prefer_old: bool,
+    ) {
+        let options = Options { prefer_old, ..Options::default() };
+        let first = plan(&old, &new).with(&options);
         let (old, new) = carried_out(&first, &old, &new);
-        let again = plan(&old, &new);
+        let again = plan(&old, &new).with(&options);
         prop_assert_eq!(first.rooms.len(), again.rooms.len());
         for before in &first.rooms {
             let now = again.rooms.iter().find(|now| now.room.id == before.room.id).unwrap();

@@ -17,6 +17,8 @@ struct Door<'a> {
     version: Option<&'a RoomVersionId>,
     server_acl: Option<&'a RoomServerAclEventContent>,
     public: bool,
+    /// Nobody may join, whether invited or not.
+    closed: bool,
     old_may_invite: bool,
     /// Rooms whose members are let in.
     let_in_from: Vec<&'a RoomId>,
@@ -71,6 +73,7 @@ fn doors<'a>(accounts: &Accounts<'_>, old: &'a Survey) -> BTreeMap<OwnedRoomId, 
             version: Some(&room.version),
             server_acl: room.server_acl.as_ref(),
             public: room.join_rule == JoinRule::Public,
+            closed: lets_nobody_in(&room.join_rule),
             old_may_invite: room.power_levels.user_can_invite(accounts.old),
             let_in_from: let_in_from(&room.join_rule),
         };
@@ -82,12 +85,27 @@ fn doors<'a>(accounts: &Accounts<'_>, old: &'a Survey) -> BTreeMap<OwnedRoomId, 
             version: successor.version.as_ref(),
             server_acl: None,
             public: successor.public,
+            closed: false,
             old_may_invite: false,
             let_in_from: successor.let_in_from.iter().map(AsRef::as_ref).collect(),
         };
         (room_id.clone(), door)
     });
     joined.chain(successors).collect()
+}
+
+/// Whether a join rule is one by which nobody may join: `private`, and any that is not known
+/// ([spec](https://spec.matrix.org/v1.16/rooms/v12/#authorization-rules)).
+fn lets_nobody_in(join_rule: &JoinRule) -> bool {
+    let is_known = matches!(
+        join_rule,
+        JoinRule::Public
+            | JoinRule::Invite
+            | JoinRule::Knock
+            | JoinRule::Restricted(_)
+            | JoinRule::KnockRestricted(_)
+    );
+    !is_known
 }
 
 /// The rooms whose members a restricted room lets in.
@@ -128,6 +146,9 @@ fn certain_route(accounts: &Accounts<'_>, room_id: &RoomId, door: &Door<'_>) -> 
         && !supported.contains(version)
     {
         return Some(Route::Unreachable(Reason::VersionUnsupported(version.clone())));
+    }
+    if door.closed {
+        return Some(Route::Unreachable(Reason::Closed));
     }
     if seen_by_new == Some(&MembershipState::Invite) {
         Some(Route::Join(Entry::Invited))

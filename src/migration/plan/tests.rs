@@ -11,7 +11,7 @@ use super::{
     fixtures::{NEW, NOW, OLD, Room, new_survey, old_survey, plan, plan_of, restricted, survey},
     make, via_members,
 };
-use crate::migration::{Options, holdings::Copies, survey::Successor};
+use crate::migration::{HoldingKind, Options, holdings::Copies, survey::Successor};
 
 /// A line for each room.
 fn lines(plan: &Plan) -> String {
@@ -24,6 +24,8 @@ fn lines(plan: &Plan) -> String {
         parts.extend(room.omission.iter().map(|omission| format!("omitted: {omission:?}")));
         parts.extend(room.notes.iter().map(|note| format!("{note:?}")));
         parts.extend(after.tags.iter().map(|(tag, order)| format!("{tag} {order:?}")));
+        let contested = after.contested_tags.iter();
+        parts.extend(contested.map(|(tag, order)| format!("not without asking: {tag} {order:?}")));
         parts.join(", ")
     };
     plan.rooms.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -57,6 +59,8 @@ fn each_room_gets_the_route_that_its_rules_and_powers_leave_open() {
             "",
             json!({ "join_rule": 7 }),
         ),
+        Room::new("!09-private:c.example").joined_by(json!({ "join_rule": "private" })),
+        Room::new("!10-unknown:c.example").joined_by(json!({ "join_rule": "org.example.tea" })),
     ];
     insta::assert_snapshot!(lines(&plan_of(&rooms)), @"
     !01-public:c.example Join(Public)
@@ -67,6 +71,8 @@ fn each_room_gets_the_route_that_its_rules_and_powers_leave_open() {
     !06-not-federated:a.example Unreachable(NotFederated)
     !07-denied-by-acl:c.example Unreachable(ServerDenied)
     !08-malformed-join-rule:c.example NeedsModerator
+    !09-private:c.example Unreachable(Closed)
+    !10-unknown:c.example Unreachable(Closed)
     ");
 }
 
@@ -198,9 +204,21 @@ fn tags_go_only_to_rooms_that_the_new_account_has_not_tagged_itself() {
     by_new[1].tags = json!({});
     let join: Value = by_new.iter().map(|room| (room.id.to_owned(), room.json())).collect();
     let new = new_survey(&json!({ "join": join }));
-    insta::assert_snapshot!(lines(&plan(&old_survey(&rooms(), &json!({})), &new)), @"
-    !tagged-by-new:c.example AlreadyThere
+    let plan = plan(&old_survey(&rooms(), &json!({})), &new);
+    insta::assert_snapshot!(lines(&plan), @"
+    !tagged-by-new:c.example AlreadyThere, not without asking: m.favourite Some(0.1)
     !untagged:c.example AlreadyThere, u.work Some(0.2)
+    ");
+    let preferring = Options { prefer_old: true, ..Options::default() };
+    insta::assert_snapshot!(lines(&plan.clone().with(&preferring)), @"
+    !tagged-by-new:c.example AlreadyThere, m.favourite Some(0.1)
+    !untagged:c.example AlreadyThere, u.work Some(0.2)
+    ");
+    let skipped_holdings = [HoldingKind::Tags].into();
+    let skipping = Options { skipped_holdings, ..preferring };
+    insta::assert_snapshot!(lines(&plan.with(&skipping)), @"
+    !tagged-by-new:c.example AlreadyThere
+    !untagged:c.example AlreadyThere
     ");
 }
 
@@ -607,6 +625,22 @@ fn members_are_asked_for_only_where_no_other_server_is_known_and_there_may_be_on
         !hides(Room::new("!room:a.example").power(own())),
         "whoever is invited joins through the inviter"
     );
+}
+
+#[test]
+fn who_is_on_the_other_side_is_known_by_name_where_that_says_more() {
+    let named = |id, user: &'static str, name: &str| {
+        let content = json!({ "membership": "join", "displayname": name });
+        Room::new(id).of_two_with(user).state("m.room.member", user, content)
+    };
+    let rooms = [
+        named("!1:c.example", "@bob:c.example", "Bob <3"),
+        named("!2:c.example", "@eve:c.example", "eve"),
+    ];
+    let plan = plan_of(&rooms);
+    let names = |at: usize| plan.rooms[at].room.names.values().collect::<Vec<_>>();
+    assert_eq!(names(0), ["Bob <3"]);
+    assert_eq!(names(1), [""; 0], "that is in the user ID already");
 }
 
 #[test]

@@ -130,6 +130,7 @@ impl Findings<'_> {
             Treatment::KeepOwn => HoldingOutcome::KeptOwn,
             Treatment::Skip => HoldingOutcome::Skipped,
             Treatment::TooLarge => HoldingOutcome::TooLarge,
+            Treatment::Unreadable => HoldingOutcome::Unreadable,
         };
         HoldingRow { holding: planned.holding.clone(), parts: planned.parts(), outcome }
     }
@@ -154,6 +155,7 @@ impl Findings<'_> {
                 };
                 checked(result(StepKind::Tags), seen.is_none_or(has))
             }),
+            own_tags_kept: !room.after.contested_tags.is_empty(),
             creator_stays: room.after.creator_stays,
             outcome,
         }

@@ -86,6 +86,9 @@ pub struct ReportRow {
     pub power_out_of_reach: Option<i64>,
     /// The tags, when there were any.
     pub tags: Option<StepResult>,
+    /// Whether the new account has other tags of its own, which stayed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_tags_kept: bool,
     /// What is left to the old account alone, since it created the room.
     pub creator_stays: bool,
 }
@@ -113,6 +116,8 @@ pub enum HoldingOutcome {
     Skipped,
     /// Too large to be copied.
     TooLarge,
+    /// One of the homeservers did not tell it when the plan was made.
+    Unreadable,
 }
 
 /// How one room ended.
@@ -183,6 +188,8 @@ pub enum StepResult {
     Done,
     /// Nothing had to be done: it was so already.
     AlreadySo,
+    /// It is done, but so many of its images stay where they are; `retry` tries these again.
+    ImagesLeft(usize),
     /// It could not be done, and why; `retry` tries again.
     Failed(Failure),
     /// It needs access to an account that said `login none`.
@@ -194,11 +201,17 @@ pub enum StepResult {
 }
 
 impl StepResult {
+    /// Whether `retry` tries it again.
+    pub(crate) fn is_to_be_retried(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::ImagesLeft(_))
+    }
+
     /// What it is counted as.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::AlreadySo => "already_so",
+            Self::ImagesLeft(_) => "images_left",
             Self::Failed(_) => "failed",
             Self::NoAccess => "no_access",
             Self::NotTried => "not_tried",

@@ -137,8 +137,7 @@ impl<'a> Lobby<'a> {
     async fn invite_and_join(&self, room_id: &OwnedRoomId) -> Result<Option<Failure>, RunEnd> {
         let room = OwnedRoomOrAliasId::from(room_id.clone());
         let via = self.accounts.map(|(old, _)| old.user_id().server_name().to_owned());
-        let (via, nearness) = (via.into_iter().collect(), self.nearness());
-        let join = Step::Join { via, hides_servers: false, nearness };
+        let join = Step::Join { via: via.into_iter().collect(), nearness: self.nearness() };
         for step in [Step::Invite, join] {
             if let Err(error) = step.run(&room, &self.run.stage).await {
                 return Run::failure_of(error).map(Some);

@@ -106,6 +106,7 @@ pub(super) fn sample_plan() -> Plan {
     rooms[1].room.names = [(user_id!("@bob:old.example").to_owned(), "Bob <3".to_owned())].into();
     rooms[1].room.encrypted = true;
     rooms[2].after.tags = [("m.favourite".to_owned(), None)].into();
+    rooms[4].after.contested_tags = [("u.garden".to_owned(), None)].into();
     let bob = user_id!("@bob:old.example").to_owned();
     let direct = BTreeMap::from([(bob, vec![room_id!("!bob:old.example").to_owned()])]);
     let takes = Some(Duration::from_secs(15_000));
@@ -129,6 +130,7 @@ pub(super) fn sample_holdings() -> Vec<PlannedHolding> {
         planned(data("org.example.a"), Treatment::Add),
         planned(data("org.example.b"), Treatment::KeepOwn),
         planned(data("org.example.c"), Treatment::TooLarge),
+        planned(Holding::Profile, Treatment::Unreadable),
         planned(Holding::RoomProfile(room_id!("!space:old.example").to_owned()), Treatment::Add),
         planned(
             Holding::RoomAccountData {
@@ -160,6 +162,7 @@ pub(super) fn row(id: &str, name: &str, outcome: Outcome) -> ReportRow {
         power_level: None,
         power_out_of_reach: None,
         tags: None,
+        own_tags_kept: false,
         creator_stays: false,
     }
 }
@@ -183,6 +186,7 @@ pub(in crate::bot) fn sample_report() -> Report {
     rooms[1].power_level = Some((50, StepResult::Failed(refused())));
     rooms[1].tags = Some(StepResult::NoAccess);
     rooms[2].power_out_of_reach = Some(75);
+    rooms[2].own_tags_kept = true;
     Report {
         old: old(),
         new: new(),
@@ -215,6 +219,8 @@ pub(super) fn sample_holding_rows() -> Vec<HoldingRow> {
         ),
         row(data("m.ignored_user_list"), HoldingOutcome::Skipped),
         row(data("=cmd()"), HoldingOutcome::TooLarge),
+        row(Holding::Profile, HoldingOutcome::Unreadable),
+        row(data("im.ponies.user_emotes"), copied(StepResult::ImagesLeft(3))),
     ]
 }
 

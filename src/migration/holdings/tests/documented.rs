@@ -13,6 +13,7 @@ fn the_table_of_holdings_is_complete_and_names_tests_that_exist() {
         Treatment::KeepOwn,
         Treatment::Skip,
         Treatment::TooLarge,
+        Treatment::Unreadable,
     ];
     // A treatment that is added fails to compile here, and belongs into the list.
     for treatment in &treatments {
@@ -21,7 +22,8 @@ fn the_table_of_holdings_is_complete_and_names_tests_that_exist() {
             | Treatment::Replace
             | Treatment::KeepOwn
             | Treatment::Skip
-            | Treatment::TooLarge => {}
+            | Treatment::TooLarge
+            | Treatment::Unreadable => {}
         }
     }
     let kinds = HoldingKind::ALL.iter().map(key);
