@@ -42,10 +42,9 @@ struct Counts {
     lobby: usize,
 }
 
-/// Homeservers, the buckets that hold up a migration there, with the tokens that it takes out of
-/// them, and how near to that it is to come.
-struct Case<'a> {
-    pair: &'a Pair,
+/// The buckets that hold up a migration, with the tokens that it takes out of them, and how near to
+/// that it is to come.
+struct Case {
     needed: fn(&Counts) -> Vec<(Bucket, usize)>,
     goal: f64,
 }
@@ -58,7 +57,7 @@ pub(crate) async fn measure(lab: &Lab, tern: &Path, rooms: usize) -> Result<Tabl
         "rc_joins": { "local": limit(JOINS), "remote": limit(JOINS) },
         "rc_invites": { "per_user": limit(INVITES_OF) },
     }));
-    let pair = lab.pair(&limited).await?;
+    let start = async || lab.pair(&limited).await;
     let needed = |it: &Counts| {
         vec![
             (JOINS, it.rooms + it.lobby),
@@ -67,31 +66,33 @@ pub(crate) async fn measure(lab: &Lab, tern: &Path, rooms: usize) -> Result<Tabl
             (MESSAGES, it.invitations + 2 * it.opened + it.lobby + SAID),
         ]
     };
-    let told = Case { pair: &pair, needed, goal: MOST_TIMES_THE_LEAST };
-    with_and_without_fast(&told, tern, rooms, &mut table).await?;
-    drop(pair);
+    let told = Case { needed, goal: MOST_TIMES_THE_LEAST };
+    with_and_without_fast(start, &told, tern, rooms, &mut table).await?;
 
     say("Only the new homeserver limits, and tells nobody")?;
     let untold = given(json!({ "rc_invites": {
         "per_user": limit(INVITES_OF), "per_room": limit(OPEN), "per_issuer": limit(OPEN),
     } }));
-    let pair = two(lab, &Options::default(), &open_besides(&untold)).await?;
+    let new = open_besides(&untold);
+    let start = async || two(lab, &Options::default(), &new).await;
     let needed = |it: &Counts| vec![(INVITES_OF, it.invitations)];
-    let untold = Case { pair: &pair, needed, goal: MOST_WHERE_NOBODY_TELLS };
+    let untold = Case { needed, goal: MOST_WHERE_NOBODY_TELLS };
     table.words("\nOnly a 502 tells of the limit:");
-    with_and_without_fast(&untold, tern, rooms, &mut table).await?;
+    with_and_without_fast(start, &untold, tern, rooms, &mut table).await?;
     Ok(table)
 }
 
+/// Each on homeservers of its own: logins from one address are limited, too.
 async fn with_and_without_fast(
-    case: &Case<'_>,
+    start: impl AsyncFn() -> Result<Pair>,
+    case: &Case,
     tern: &Path,
     rooms: usize,
     table: &mut Table,
 ) -> Result<()> {
-    run(case, tern, rooms, false, table).await?;
+    run(&start().await?, case, tern, rooms, false, table).await?;
     table.words("\nThe same with `fast`:");
-    run(case, tern, rooms, true, table).await
+    run(&start().await?, case, tern, rooms, true, table).await
 }
 
 const OPEN: Bucket = (100_000.0, 100_000.0);
@@ -118,7 +119,8 @@ async fn two(lab: &Lab, old: &Options, new: &Options) -> Result<Pair> {
 }
 
 async fn run(
-    case: &Case<'_>,
+    pair: &Pair,
+    case: &Case,
     tern: &Path,
     rooms: usize,
     fast: bool,
@@ -126,8 +128,8 @@ async fn run(
 ) -> Result<()> {
     say("  Making rooms")?;
     let name = if fast { "fast" } else { "moving" };
-    let town = Town::build((&case.pair.old, &case.pair.new), name, rooms, Makers::Friend).await?;
-    let planned = moving::plan(case.pair, tern, &town, Access::LOGIN).await?;
+    let town = Town::build((&pair.old, &pair.new), name, rooms, Makers::Friend).await?;
+    let planned = moving::plan(pair, tern, &town, Access::LOGIN).await?;
     let opened = if fast { planned.agree_to_fast().await? } else { 0 };
     let lobby = usize::from(fast);
     let counts = Counts { rooms, invitations: town.private() - opened + lobby, opened, lobby };
@@ -136,7 +138,7 @@ async fn run(
     say("  Waiting until nothing is left of what was said so far")?;
     tokio::time::sleep_until(Instant::now() + FULL_AFTER).await;
     say(&format!("  Moving, which takes {} s at least", least.as_secs()))?;
-    let moved = planned.go(case.pair, &town, Some(least / 2)).await?;
+    let moved = planned.go(pair, &town, Some(least / 2)).await?;
     show(&moved, &counts, least, case.goal, table);
     Ok(())
 }
