@@ -4,7 +4,7 @@
 //! is either on disk as a whole or not at all once [`Store::commit`] returns.
 
 use std::{
-    fmt,
+    fmt, io,
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::{
@@ -63,6 +63,19 @@ struct Flushing {
     applied: AtomicU64,
     /// How many of them are on disk.
     flushed: tokio::sync::Mutex<u64>,
+}
+
+impl Flushing {
+    /// Waits until the batch in this `place` is on disk.
+    async fn flush(&self, db: &sled::Db, place: u64) -> sled::Result<()> {
+        let mut flushed = self.flushed.lock().await;
+        if *flushed < place {
+            let applied = self.applied.load(Ordering::SeqCst);
+            db.flush_async().await?;
+            *flushed = applied;
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Store {
@@ -149,13 +162,12 @@ impl Store {
         }
         self.db.apply_batch(batch).map_err(disk)?;
         let place = self.flushing.applied.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut flushed = self.flushing.flushed.lock().await;
-        if *flushed < place {
-            let applied = self.flushing.applied.load(Ordering::SeqCst);
-            self.db.flush_async().await.map_err(disk)?;
-            *flushed = applied;
-        }
-        drop(flushed);
+        // In a task of its own: a caller that is not polled for a while holds up nobody else.
+        let (db, flushing) = (self.db.clone(), Arc::clone(&self.flushing));
+        tokio::spawn(async move { flushing.flush(&db, place).await })
+            .await
+            .unwrap_or_else(|ended| Err(sled::Error::Io(io::Error::other(ended))))
+            .map_err(disk)?;
         if let Some(witness) = &self.witness {
             witness.after_write().await;
         }

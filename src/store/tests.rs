@@ -323,3 +323,14 @@ async fn many_writes_at_once_do_not_wait_for_each_other_without_end() {
     futures_util::future::join_all(writers).await;
     assert_eq!(store.table::<String>("songs").iter().count(), 1000);
 }
+
+#[tokio::test]
+async fn a_write_that_nobody_polls_holds_up_no_other() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let mut left = std::pin::pin!(put(&store, "arctic", 75));
+    assert!(futures_util::poll!(left.as_mut()).is_pending());
+    let other = put(&store, "common", 80);
+    tokio::time::timeout(Duration::from_secs(60), other).await.unwrap();
+    left.await;
+}
