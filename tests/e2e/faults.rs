@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use lab::{Fault, Lab, Options, Proxy, RoomSpec, Rule, pair};
 use reqwest::Method;
+use ruma::RoomVersionId;
 use serde_json::{Value, json};
 use tern::clock::{Clock as _, SystemClock};
 
@@ -56,6 +57,26 @@ fn told(room: &str, change: impl Fn(&mut Value) + Send + Sync + 'static) -> Rule
         }
     });
     Rule::on(Method::GET, SURVEY, rewrite)
+}
+
+/// Every Synapse that runs today knows all versions, so a proxy keeps one back.
+#[tokio::test]
+async fn a_room_of_a_version_that_the_new_server_does_not_know_is_out_of_reach() {
+    let Broken { scene, old: _passes, new } = broken("odd-version").await;
+    let unknown = scene.room(RoomSpec::public("Unknown").version(RoomVersionId::V9)).await;
+    let known = scene.room(RoomSpec::public("Known")).await;
+    let forget = Fault::rewrite(|answer| {
+        let versions = answer.pointer_mut("/capabilities/m.room_versions/available");
+        versions.and_then(Value::as_object_mut).unwrap().remove("9");
+    });
+    new.add(Rule::on(Method::GET, "/capabilities", forget));
+    let chats = scene.planned().await;
+    chats.old.say("rooms unreachable").await.unwrap();
+    chats.old.hear_about("does not know rooms of version 9").await.unwrap();
+    chats.old.say("go").await.unwrap();
+    chats.old.hear_about("`forget`").await.unwrap();
+    assert!(is_in(&scene.new, &known).await);
+    assert!(!is_in(&scene.new, &unknown).await);
 }
 
 #[tokio::test]

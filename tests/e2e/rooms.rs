@@ -1,8 +1,8 @@
 //! Every kind of room that a real homeserver can be brought to.
 
-use lab::{Chat, RoomSpec};
+use lab::{Chat, Lab, Options, RoomSpec};
 use ruma::{OwnedRoomId, RoomVersionId, room::JoinRuleKind};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use crate::scene::{Scene, is_in};
 
@@ -210,6 +210,39 @@ async fn a_room_that_the_new_server_blocks_fails_with_its_words_and_no_other_doe
     let report = chats.old.hear_about("`forget`").await.unwrap();
     assert!(report.body.contains("“Blocked”") && report.body.contains("blocked"), "{report}");
     assert!(is_in(&scene.new, &other).await);
+}
+
+#[tokio::test]
+async fn the_old_servers_notices_are_left_out_and_a_quiet_room_is_called_so() {
+    let options = Options {
+        settings: Map::from_iter([(
+            "server_notices".to_owned(),
+            json!({ "system_mxid_localpart": "notices", "room_name": "Notices", "auto_join": true }),
+        )]),
+        ..Options::default()
+    };
+    let pair = Lab::new().unwrap().pair(&options).await.unwrap();
+    let settings = json!({ "plan": { "quiet_after": "1s" } });
+    let scene = Scene::on(&pair, "notices", settings).await;
+    let quiet = scene.room(RoomSpec::public("Nobody talks")).await;
+    let admin = pair.old.register_admin("notices-admin", "admin").await.unwrap();
+    let notice = json!({
+        "user_id": scene.old.user_id(),
+        "content": { "msgtype": "m.text", "body": "This server closes." },
+    });
+    let path = "/_synapse/admin/v1/send_server_notice";
+    admin.send_raw(reqwest::Method::POST, path, &notice).await.unwrap();
+
+    let chats = scene.planned().await;
+    chats.old.say("rooms").await.unwrap();
+    chats.old.hear_about("The plan has").await.unwrap();
+    let notices = line_of(&chats.old, "Notices").await;
+    assert!(notices.contains("it is for notices of the old server"), "{notices}");
+    let line = line_of(&chats.old, "Nobody talks").await;
+    assert!(line.contains("quiet since"), "{line}");
+    go(&chats.old).await;
+    assert!(is_in(&scene.new, &quiet).await);
+    assert_eq!(scene.new.joined_rooms().await.unwrap().len(), 2, "its chat with the bot beside");
 }
 
 #[tokio::test]
