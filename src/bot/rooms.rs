@@ -1,5 +1,7 @@
 //! Which rooms are direct messages, and what is said in those that are not.
 
+use std::time::Duration;
+
 use matrix_sdk::{
     Room, RoomMemberships, RoomState,
     ruma::{OwnedUserId, UserId, events::room::member::MembershipState},
@@ -41,14 +43,25 @@ pub(super) async fn company(bot: &Bot, room: &Room) -> Result<Company, matrix_sd
     })
 }
 
+/// Pauses after which a refused invitation is tried again. A homeserver may send an invitation out
+/// before it knows of it itself, and says until then that there is none.
+const AGAIN_AFTER: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
+
 /// Accepts an invitation.
 pub(super) async fn accept_invitation(bot: &Bot, room: &Room) {
-    let joined = until_final(&bot.shared.clock, || async {
-        // Meanwhile it may have been taken back.
-        if room.state() == RoomState::Invited { bot.hands.join(room).await } else { Ok(()) }
-    });
-    if let Err(error) = joined.await {
-        tracing::warn!(room = %room.room_id(), %error, "an invitation could not be accepted");
+    let mut pauses = AGAIN_AFTER.into_iter();
+    loop {
+        let joined = until_final(&bot.shared.clock, || async {
+            // Meanwhile it may have been taken back.
+            if room.state() == RoomState::Invited { bot.hands.join(room).await } else { Ok(()) }
+        });
+        let Err(error) = joined.await else { return };
+        let Some(pause) = pauses.next() else {
+            tracing::warn!(room = %room.room_id(), %error, "an invitation could not be accepted");
+            return;
+        };
+        bot.shared.clock.sleep(pause).await;
     }
 }
 

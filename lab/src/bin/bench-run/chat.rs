@@ -20,7 +20,7 @@ const MOST_MILLISECONDS: f64 = 300.0;
 /// How often `status` is asked.
 const QUESTIONS: usize = 100;
 /// Rooms of one account: more than invitations are let pass at once.
-const ROOMS: usize = 8;
+const ROOMS: usize = 6;
 const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -50,7 +50,7 @@ pub(crate) async fn measure(lab: &Lab, tern: &Path, migrations: usize) -> Result
         mover.old.message(&mover.old_chat, "go").await?;
     }
     for mover in &movers {
-        hear(&mover.old, &mover.old_chat, &bot, "Waiting:").await?;
+        hear(&mover.old, &mover.old_chat, &bot, "Moving.").await?;
     }
 
     say(&format!("Asking {QUESTIONS} times"))?;
