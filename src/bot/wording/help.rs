@@ -5,6 +5,8 @@ use super::message::{Line, Message, line};
 /// What is said about one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Help {
+    /// Under which heading it is listed.
+    pub part: Part,
     /// The command with what follows it.
     pub usage: &'static str,
     /// What it does, in one line without a full stop.
@@ -15,12 +17,37 @@ pub(crate) struct Help {
     pub example: &'static str,
 }
 
+/// What a command has to do with, in the order in which `help` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Begin,
+    Choose,
+    Move,
+    Finish,
+    Moderate,
+    Administer,
+}
+
+impl Part {
+    fn heading(self) -> &'static str {
+        match self {
+            Self::Begin => "**To begin**",
+            Self::Choose => "**To see and choose what moves**",
+            Self::Move => "**To move**",
+            Self::Finish => "**At the end**",
+            Self::Moderate => "**For moderators whom I asked**",
+            Self::Administer => "**For admins**",
+        }
+    }
+}
+
 /// The texts, by command.
 pub(crate) mod texts {
-    use super::Help;
+    use super::{Help, Part};
 
     /// `help`
     pub(crate) const HELP: Help = Help {
+        part: Part::Begin,
         usage: "help [command]",
         does: "lists commands, or explains one with an example",
         more: &[],
@@ -28,6 +55,7 @@ pub(crate) mod texts {
     };
     /// `start`
     pub(crate) const START: Help = Help {
+        part: Part::Begin,
         usage: "start @new:server",
         does: "begins: asks the new account for consent",
         more: &[
@@ -39,6 +67,7 @@ pub(crate) mod texts {
     };
     /// `accept`
     pub(crate) const ACCEPT: Help = Help {
+        part: Part::Begin,
         usage: "accept @old:server",
         does: "agrees to the migration; a ✅ on the question does the same",
         more: &["Say this from the **new** account, with the name of the account that asked."],
@@ -46,6 +75,7 @@ pub(crate) mod texts {
     };
     /// `decline`
     pub(crate) const DECLINE: Help = Help {
+        part: Part::Begin,
         usage: "decline @old:server",
         does: "refuses the migration; a ❌ on the question does the same",
         more: &["Say this from the account that was asked. The migration then ends."],
@@ -53,6 +83,7 @@ pub(crate) mod texts {
     };
     /// `login`
     pub(crate) const LOGIN: Help = Help {
+        part: Part::Begin,
         usage: "login password SECRET, login token SECRET, login service, login none",
         does: "gives access to the account that says it",
         more: &[
@@ -71,6 +102,7 @@ pub(crate) mod texts {
     };
     /// `plan`
     pub(crate) const PLAN: Help = Help {
+        part: Part::Choose,
         usage: "plan",
         does: "surveys both accounts and shows what would happen, changing nothing",
         more: &["Say it as often as you like: it shows how things are now."],
@@ -78,6 +110,7 @@ pub(crate) mod texts {
     };
     /// `rooms`
     pub(crate) const ROOMS: Help = Help {
+        part: Part::Choose,
         usage: "rooms [route]",
         does: "lists rooms with their routes, numbered",
         more: &[
@@ -89,6 +122,7 @@ pub(crate) mod texts {
     };
     /// `skip`
     pub(crate) const SKIP: Help = Help {
+        part: Part::Choose,
         usage: "skip ROOM…, skip data",
         does: "takes rooms out of the plan, or what is copied besides rooms",
         more: &[
@@ -101,6 +135,7 @@ pub(crate) mod texts {
     };
     /// `include`
     pub(crate) const INCLUDE: Help = Help {
+        part: Part::Choose,
         usage: "include ROOM…, include data",
         does: "puts back into the plan what `skip` took out, or adds other rooms to it",
         more: &["It takes the same names as `skip`."],
@@ -108,9 +143,9 @@ pub(crate) mod texts {
     };
     /// `fast`
     pub(crate) const FAST: Help = Help {
+        part: Part::Choose,
         usage: "fast, fast yes, fast no",
-        does: "saves waiting for invitations by opening private rooms to the new account for a \
-               moment, after showing in which rooms, and what others see of it",
+        does: "saves hours of waiting for invitations, after showing how",
         more: &[
             "Homeservers let an account be invited only so often, so many private rooms can take \
              hours. Where the old account may change who may join, I can let the new account in \
@@ -122,6 +157,7 @@ pub(crate) mod texts {
     };
     /// `prefer`
     pub(crate) const PREFER: Help = Help {
+        part: Part::Choose,
         usage: "prefer old, prefer new",
         does: "says whose name, avatar or setting counts where both accounts have one",
         more: &[
@@ -132,6 +168,7 @@ pub(crate) mod texts {
     };
     /// `go`
     pub(crate) const GO: Help = Help {
+        part: Part::Move,
         usage: "go",
         does: "runs the plan shown last; a ✅ on the plan does the same",
         more: &["From then on `pause` and `cancel` stop it at any time."],
@@ -139,10 +176,12 @@ pub(crate) mod texts {
     };
     /// `ask`
     pub(crate) const ASK: Help = Help {
+        part: Part::Move,
         usage: "ask, ask yes, ask ROOM…, ask text WORDS",
-        does: "asks moderators to let the new account in, after showing whom and the exact text; a ✅ on it does the same as `ask yes`",
+        does: "asks moderators to let the new account in, after showing the exact text",
         more: &[
-            "`ask` alone sends nothing: it shows the rooms that need a moderator, how I would ask in each, and the exact text. `ask yes` then sends it.",
+            "`ask` alone sends nothing: it shows the rooms that need a moderator, how I would ask in \
+             each, and the exact text. `ask yes` then sends it, as does a ✅ on what was shown.",
             "`ask` with rooms is about those only. Name them by their numbers in `rooms`, or by ID, alias or link.",
             "`ask text` and words of your own puts these at the beginning. Who moves where to and what to do stay in it.",
         ],
@@ -150,6 +189,7 @@ pub(crate) mod texts {
     };
     /// `stop`
     pub(crate) const STOP: Help = Help {
+        part: Part::Moderate,
         usage: "stop",
         does: "ends invite requests for good in the rooms that a moderator was asked about",
         more: &["For moderators: nobody is asked about these rooms again, for whomever it may be."],
@@ -157,6 +197,7 @@ pub(crate) mod texts {
     };
     /// `status`
     pub(crate) const STATUS: Help = Help {
+        part: Part::Move,
         usage: "status",
         does: "tells the phase, counts, what it waits for, how long still",
         more: &[],
@@ -164,16 +205,23 @@ pub(crate) mod texts {
     };
     /// `pause`
     pub(crate) const PAUSE: Help = Help {
+        part: Part::Move,
         usage: "pause",
         does: "stops until `resume` is said",
         more: &["What is being sent at that moment is still finished."],
         example: "pause",
     };
     /// `resume`
-    pub(crate) const RESUME: Help =
-        Help { usage: "resume", does: "goes on after `pause`", more: &[], example: "resume" };
+    pub(crate) const RESUME: Help = Help {
+        part: Part::Move,
+        usage: "resume",
+        does: "goes on after `pause`",
+        more: &[],
+        example: "resume",
+    };
     /// `cancel`
     pub(crate) const CANCEL: Help = Help {
+        part: Part::Move,
         usage: "cancel",
         does: "ends the migration; it undoes nothing already done and says what was",
         more: &["Either account may say it at any time."],
@@ -181,6 +229,7 @@ pub(crate) mod texts {
     };
     /// `retry`
     pub(crate) const RETRY: Help = Help {
+        part: Part::Move,
         usage: "retry",
         does: "tries again what failed",
         more: &["What is done already is not done again."],
@@ -188,6 +237,7 @@ pub(crate) mod texts {
     };
     /// `report`
     pub(crate) const REPORT: Help = Help {
+        part: Part::Finish,
         usage: "report",
         does: "gives the report as a message and as files",
         more: &["`report.html` opens in any browser, `report.csv` in any table program."],
@@ -195,6 +245,7 @@ pub(crate) mod texts {
     };
     /// `admin migrations`
     pub(crate) const ADMIN_MIGRATIONS: Help = Help {
+        part: Part::Administer,
         usage: "admin migrations",
         does: "lists the migrations that are not over",
         more: &["An admin sees accounts, phases and counts: no rooms, no contacts, no secrets."],
@@ -202,6 +253,7 @@ pub(crate) mod texts {
     };
     /// `admin show`
     pub(crate) const ADMIN_SHOW: Help = Help {
+        part: Part::Administer,
         usage: "admin show NUMBER, admin show @user:server",
         does: "tells more of one migration",
         more: &[],
@@ -209,6 +261,7 @@ pub(crate) mod texts {
     };
     /// `admin pause`
     pub(crate) const ADMIN_PAUSE: Help = Help {
+        part: Part::Administer,
         usage: "admin pause NUMBER, admin pause @user:server",
         does: "stops a migration until `resume` is said; its person is told",
         more: &[],
@@ -216,6 +269,7 @@ pub(crate) mod texts {
     };
     /// `admin resume`
     pub(crate) const ADMIN_RESUME: Help = Help {
+        part: Part::Administer,
         usage: "admin resume NUMBER, admin resume @user:server",
         does: "goes on with a paused migration; its person is told",
         more: &[],
@@ -223,6 +277,7 @@ pub(crate) mod texts {
     };
     /// `admin cancel`
     pub(crate) const ADMIN_CANCEL: Help = Help {
+        part: Part::Administer,
         usage: "admin cancel NUMBER, admin cancel @user:server",
         does: "ends a migration, as `cancel` does; its person is told",
         more: &[],
@@ -230,6 +285,7 @@ pub(crate) mod texts {
     };
     /// `admin announce`
     pub(crate) const ADMIN_ANNOUNCE: Help = Help {
+        part: Part::Administer,
         usage: "admin announce TEXT",
         does: "tells every local account whose migration is not over",
         more: &[
@@ -239,6 +295,7 @@ pub(crate) mod texts {
     };
     /// `forget`
     pub(crate) const FORGET: Help = Help {
+        part: Part::Finish,
         usage: "forget",
         does: "logs my sessions out and deletes all that I stored about you",
         more: &[
@@ -250,11 +307,16 @@ pub(crate) mod texts {
 
 /// All commands, in the order of a migration.
 pub(crate) fn list<'h>(helps: impl Iterator<Item = &'h Help>) -> Message {
-    let lines = helps
-        .map(|help| line!("{usage}: {does}", usage = usage(help), does = Line::from(help.does)));
-    Message::new("I move a person from one Matrix account to another. I understand:")
-        .list(lines)
-        .and("`help` with a command explains it, as in `help start`.")
+    let helps: Vec<_> = helps.collect();
+    let told = Message::new("I move a person from one Matrix account to another. I understand:");
+    let parts = helps.chunk_by(|one, next| one.part == next.part);
+    let told = parts.fold(told, |told, part| {
+        let lines = part.iter().map(|help| {
+            line!("{usage}: {does}", usage = usage(help), does = Line::from(help.does))
+        });
+        told.and_maybe(part.first().map(|help| help.part.heading())).list(lines)
+    });
+    told.and("`help` with a command explains it, as in `help start`.")
 }
 
 /// One command.
