@@ -206,8 +206,8 @@ pub struct Budget {
     pub interval: Duration,
     /// How many tokens there are at most.
     pub burst: u32,
-    /// How long until the next token, where a limit was met and the bucket is empty.
-    pub empty_for: Option<Duration>,
+    /// How long until the next token, where a limit was met; negative where one came since.
+    pub next_in: Option<SignedDuration>,
 }
 
 /// An action, and who is invited.
@@ -296,10 +296,7 @@ impl Pacing {
         Some(Budget {
             interval: rate.map_or(interval, |rate| rate.interval),
             burst: rate.and_then(|rate| rate.burst).unwrap_or(burst),
-            empty_for: budgets
-                .next(server, kind, account)
-                .map(|next| between(now, next))
-                .filter(|wait| !wait.is_zero()),
+            next_in: budgets.next(server, kind, account, now).map(|next| next.duration_since(now)),
         })
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Work {
     /// Names that the new account gets in single rooms.
     pub(crate) room_profiles: u32,
     pub(crate) rooms: u32,
+    /// The room that both accounts share before any is opened: one invitation and one join.
+    pub(crate) lobby: u32,
 }
 
 impl Work {
@@ -47,6 +49,8 @@ impl Work {
                 && planned.prefers_old().is_some()
         });
         work.room_profiles = count(profiles.count()).min(work.rooms);
+        let to_be_opened = plan.rooms.iter().filter(|room| room.opens).count();
+        work.lobby = u32::from(work.openings > 0 && work.openings == count(to_be_opened));
         work
     }
 
@@ -75,12 +79,14 @@ impl Work {
     fn tokens(&self, side: Side, kind: Kind) -> u32 {
         match (side, kind) {
             (Side::Old, Kind::InvitesBy | Kind::InvitesOf) | (Side::New, Kind::InvitesFromAfar) => {
-                self.invites
+                self.invites + self.lobby
             }
-            (Side::Old, Kind::Messages) => self.invites + 2 * self.openings + self.power_levels,
+            (Side::Old, Kind::Messages) => {
+                self.invites + self.lobby + 2 * self.openings + self.power_levels
+            }
             (Side::New, Kind::Messages) => self.local_joins + self.room_profiles,
             (Side::New, Kind::LocalJoins) => self.local_joins,
-            (Side::New, Kind::RemoteJoins) => self.remote_joins,
+            (Side::New, Kind::RemoteJoins) => self.remote_joins + self.lobby,
             _ => 0,
         }
     }
@@ -170,13 +176,17 @@ pub(crate) fn fast_offer(
     FastOffer { rooms, takes, instead_of }
 }
 
-/// How long until the last of `tokens` comes.
+/// How long until the last of `tokens` comes. What came by now is there, as far as the bucket holds
+/// it.
 fn wait(tokens: u32, budget: &Budget) -> Duration {
-    match budget.empty_for {
-        _ if tokens == 0 => Duration::ZERO,
-        Some(until_next) => until_next + budget.interval * (tokens - 1),
-        None => budget.interval * tokens.saturating_sub(budget.burst),
-    }
+    let from_full = budget.interval * tokens.saturating_sub(budget.burst);
+    let (Some(next_in), 1..) = (budget.next_in, tokens) else { return from_full };
+    let last = budget.interval * (tokens - 1);
+    let from_next = match Duration::try_from(next_in) {
+        Ok(next_in) => last + next_in,
+        Err(_) => last.saturating_sub(next_in.unsigned_abs()),
+    };
+    from_next.max(from_full)
 }
 
 fn count(number: usize) -> u32 {
@@ -185,11 +195,13 @@ fn count(number: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn documented(_: Side, kind: Kind) -> Option<Budget> {
         let (interval, burst) = kind.documented()?;
-        Some(Budget { interval, burst, empty_for: None })
+        Some(Budget { interval, burst, next_in: None })
     }
 
     fn hours(work: &Work) -> f64 {
@@ -216,7 +228,7 @@ mod tests {
     #[test]
     fn opened_rooms_cost_messages_in_place_of_invitations() {
         let work = Work { invites: 50, remote_joins: 50, rooms: 50, ..Work::default() };
-        let opened = Work { invites: 0, openings: 50, ..work };
+        let opened = Work { invites: 0, openings: 50, lobby: 1, ..work };
         assert!((4.1..4.3).contains(&hours(&work)), "{}", hours(&work));
         assert!((1.1..1.2).contains(&hours(&opened)), "{}", hours(&opened));
         let near = Work { remote_joins: 0, ..opened };
@@ -235,10 +247,23 @@ mod tests {
         let budget = Budget {
             interval: Duration::from_secs(100),
             burst: 10,
-            empty_for: Some(Duration::from_secs(30)),
+            next_in: Some(SignedDuration::from_secs(30)),
         };
         assert_eq!(wait(3, &budget), Duration::from_secs(230));
         assert_eq!(wait(0, &budget), Duration::ZERO);
-        assert_eq!(wait(12, &Budget { empty_for: None, ..budget }), Duration::from_secs(200));
+        assert_eq!(wait(12, &Budget { next_in: None, ..budget }), Duration::from_secs(200));
+    }
+
+    #[test]
+    fn tokens_that_came_since_are_there_but_no_more_than_the_bucket_holds() {
+        let since = |seconds: i64| Budget {
+            interval: Duration::from_secs(100),
+            burst: 10,
+            next_in: Some(SignedDuration::from_secs(-seconds)),
+        };
+        assert_eq!(wait(3, &since(0)), Duration::from_secs(200), "one is there");
+        assert_eq!(wait(3, &since(150)), Duration::from_secs(50), "two are");
+        assert_eq!(wait(3, &since(400)), Duration::ZERO);
+        assert_eq!(wait(12, &since(100_000)), Duration::from_secs(200), "ten are");
     }
 }

@@ -74,7 +74,7 @@ pub(crate) async fn live(
     }
 }
 
-async fn open(wire: &Arc<Wire>, folder: &Path) -> (Migrations, Moderation) {
+pub(crate) async fn open(wire: &Arc<Wire>, folder: &Path) -> (Migrations, Moderation) {
     let mut rng = StdRng::seed_from_u64(1);
     let store = Store::open(folder, &folder.join("key"), &mut rng).unwrap();
     let store = store.witnessed(wire.clone());
@@ -99,7 +99,7 @@ async fn open(wire: &Arc<Wire>, folder: &Path) -> (Migrations, Moderation) {
 }
 
 /// Says everything up to `login` that was not said before.
-async fn begin(migrations: &Migrations, pair: &Pair) {
+pub(crate) async fn begin(migrations: &Migrations, pair: &Pair) {
     if migrations.of(&pair.old).is_ok() {
         return;
     }
@@ -126,7 +126,7 @@ async fn follow(migrations: &Migrations, moderation: &Moderation, notice: &Notic
     }
 }
 
-fn said(word: &str, by: &UserId) -> Said {
+pub(crate) fn said(word: &str, by: &UserId) -> Said {
     let event_id = format!("${word}-{}-{}", by.localpart(), by.server_name());
     Said {
         by: by.to_owned(),

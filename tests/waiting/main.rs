@@ -1,8 +1,9 @@
-//! Invite requests as time passes, on simulated homeservers with Synapse's default limits: how fast
-//! moderators are asked, and what becomes of requests that nobody answers.
+//! What takes hours, on simulated homeservers with Synapse's default limits: how fast moderators are
+//! asked, what becomes of requests that nobody answers, and how long a migration is said to take.
 
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
+mod estimates;
 mod life;
 mod wire;
 

@@ -126,6 +126,18 @@ impl Bucket {
         };
     }
 
+    /// The request that a token was taken for last found none elsewhere, before it came here.
+    pub(super) fn give_back(&mut self) {
+        self.taken = self.taken.saturating_sub(1);
+        if let Some(told) = &mut self.told {
+            told.last.1 = told.last.1.saturating_sub(1);
+            told.first.1 = told.first.1.saturating_sub(1);
+        }
+        let (Some(next), Some(interval)) = (self.next, self.interval) else { return };
+        self.next = Some(next - interval);
+        self.early.left = if self.early.left == self.early.every { 0 } else { self.early.left + 1 };
+    }
+
     /// A request passed that was sent at `sent`.
     pub(super) fn passed(&mut self, sent: Timestamp) {
         self.passed = self.passed.saturating_add(1);
@@ -199,17 +211,24 @@ impl Bucket {
         Some((f64::from(passed) - refilled.floor()).max(1.0) as u32)
     }
 
-    /// How many tokens there are at `now`, at least, when tokens come `by_default` where nothing
-    /// else is known.
-    pub(super) fn left(&self, now: Timestamp, by_default: (Duration, u32)) -> f64 {
+    /// How many tokens there were for a request that was sent at `sent`, and is taken for already:
+    /// at least so many, where it is known when they come, and else when they come `by_default`.
+    pub(super) fn left(&self, sent: Timestamp, by_default: (Duration, u32)) -> f64 {
         let (interval, burst) = (self.interval.unwrap_or(by_default.0), by_default.1);
-        match self.next {
-            Some(next) if next > now => 0.0,
-            Some(next) => 1.0 + between(next, now).as_secs_f64() / interval.as_secs_f64(),
-            None => {
-                let used_for = self.first_taken.map_or(Duration::ZERO, |first| between(first, now));
-                let refilled = used_for.as_secs_f64() / interval.as_secs_f64();
-                (f64::from(burst) - f64::from(self.taken) + refilled).clamp(0.0, f64::from(burst))
+        let in_tokens = |time: Duration| time.as_secs_f64() / interval.as_secs_f64();
+        // How many came, when the first of them did so at this time.
+        let since = |first| 1.0 + in_tokens(between(first, sent)) - in_tokens(between(sent, first));
+        match (self.next, self.interval, self.told) {
+            (Some(next), Some(interval), _) => since(next - interval),
+            (Some(_), None, Some(Told { last: (first, taken), .. })) => {
+                since(first) - f64::from(taken.saturating_sub(1))
+            }
+            (Some(next), None, None) => since(next),
+            (None, ..) => {
+                let used_for =
+                    self.first_taken.map_or(Duration::ZERO, |first| between(first, sent));
+                let before = f64::from(self.taken.saturating_sub(1));
+                (f64::from(burst) - before + in_tokens(used_for)).clamp(0.0, f64::from(burst))
             }
         }
     }

@@ -42,7 +42,7 @@ impl Key {
 /// The budgets that requests of one account and action draw from.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draws {
-    /// Those whose homeserver tells when they are empty; the likeliest first.
+    /// Those whose homeserver tells when they are empty, in the order in which it looks at them.
     told: Vec<Key>,
     /// That whose homeserver does not.
     guessed: Option<Key>,
@@ -257,8 +257,17 @@ impl Budgets {
             .entry(key.clone())
             .or_insert_with(|| (bucket_of(key.kind, rate.as_ref()), sent));
         bucket.denied(sent, next);
-        if let Some(interval) = bucket.interval {
-            let burst = bucket.burst().max(rate.and_then(|rate| rate.burst));
+        let learned = bucket.interval.map(|interval| (interval, bucket.burst()));
+        // The homeserver did not look at what comes after it; first of all at the room's.
+        let looked_at =
+            draws.told.iter().position(|told| *told == key).map_or(0, |place| place + 1);
+        for untouched in draws.told.iter().skip(looked_at) {
+            if let Some((bucket, _)) = self.buckets.get_mut(untouched) {
+                bucket.give_back();
+            }
+        }
+        if let Some((interval, burst)) = learned {
+            let burst = burst.max(rate.and_then(|rate| rate.burst));
             self.rates.insert((key.server.clone(), key.kind), Rate { interval, burst });
         }
         Some(key)
@@ -326,11 +335,17 @@ impl Budgets {
             || self.guesses.get(&key).is_some_and(|(guess, _)| guess.exceeds(now, limit))
     }
 
-    /// When the next token comes to an account, where a limit was met.
-    pub(super) fn next(&self, server: &ServerName, kind: Kind, of: &UserId) -> Option<Timestamp> {
+    /// When the next token comes, or came, to an account, where a limit was met.
+    pub(super) fn next(
+        &self,
+        server: &ServerName,
+        kind: Kind,
+        of: &UserId,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
         let key = Key::new(server, kind, of);
         let told = || self.buckets.get(&key).and_then(|(bucket, _)| bucket.next);
-        self.guesses.get(&key).and_then(|(guess, _)| guess.next).or_else(told)
+        self.guesses.get(&key).and_then(|(guess, _)| guess.expected(now)).or_else(told)
     }
 
     /// What is to be kept of a budget.

@@ -51,6 +51,11 @@ impl Guess {
         self.next
     }
 
+    /// When the next one may pass; `None` when it was not found empty yet.
+    pub(super) fn expected(&self, now: Timestamp) -> Option<Timestamp> {
+        self.next.or(self.since.map(|_| now))
+    }
+
     /// Whether one at a time is to be sent.
     pub(super) fn is_learning(&self) -> bool {
         self.since.is_some() && self.passed < PROBATION

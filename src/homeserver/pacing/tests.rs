@@ -4,7 +4,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{HELD_FOR, bucket::Bucket, counted_from, guess::Guess};
+use ruma::{ServerName, user_id};
+
+use super::{
+    Action, Errand, HELD_FOR, Kind,
+    bucket::Bucket,
+    budgets::{Admission, Budgets, Draws},
+    counted_from,
+    guess::Guess,
+};
 
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
@@ -220,4 +228,51 @@ fn two_invitations_after_waits_give_the_rate() {
     invite(&mut guess, &mut limiter, 3);
     let interval = guess.interval.unwrap().as_secs_f64();
     assert!((80.0..130.0).contains(&interval), "{interval}");
+}
+
+#[test]
+fn of_several_limits_the_one_that_is_met_is_learned_and_leaves_a_token_to_the_person() {
+    let (old, new) = (user_id!("@old:a.example"), user_id!("@new:a.example"));
+    let server: &ServerName = old.server_name();
+    let errand = Errand { invited: Some(new), ..Action::Invite.into() };
+    let draws = Draws::of(old, &errand);
+    let mut budgets = Budgets::default();
+    // In the order in which Synapse looks at them. While there are few invitations, those of one
+    // account are the scarcest, and then messages.
+    let mut limiters = [(0.5, 5.0), (0.3, 10.0), (0.2, 10.0)]
+        .map(|(per_second, burst)| Limiter::new(per_second, burst));
+    let (mut now, mut passed, mut spoken) = (0.0_f64, 0, 0);
+    let mut unheard_since = None;
+    while passed < 60 {
+        // Somebody says something now and then, and is told to wait like the bot.
+        if passed > 30 && spoken < passed / 6 - 5 {
+            let since = *unheard_since.get_or_insert(now);
+            assert!(now - since <= 6.0, "unheard since {since} at {now}");
+            if limiters[2].ask(now).is_ok() {
+                (spoken, unheard_since) = (spoken + 1, None);
+            }
+        }
+        match budgets.admit(&draws, None, at(now), 0) {
+            Admission::Now => {}
+            Admission::At(until, _) => {
+                now = until.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
+                continue;
+            }
+            other => panic!("{other:?}"),
+        }
+        let sent = at(now);
+        if let Some(wait) = limiters.iter_mut().find_map(|limiter| limiter.ask(now).err()) {
+            now += HELD_FOR.as_secs_f64() + 0.02;
+            budgets.denied(&draws, None, sent, counted_from(sent, at(now)) + seconds(wait));
+        } else {
+            now += 0.02;
+            budgets.passed(&draws, sent, at(now));
+            passed += 1;
+        }
+    }
+    let learned = |kind| budgets.rate(server, kind).unwrap().interval.as_secs_f64();
+    // What others say makes it look slower.
+    assert!((4.9..6.5).contains(&learned(Kind::Messages)), "{}", learned(Kind::Messages));
+    assert!((1.9..2.1).contains(&learned(Kind::InvitesOf)), "{}", learned(Kind::InvitesOf));
+    assert!(now < limiters[2].least(60 + spoken) + 20.0, "{now}");
 }

@@ -123,7 +123,9 @@ impl Planned {
             tokio::time::sleep_until(begun + halfway).await;
             let said = Instant::now();
             self.old.say("status").await?;
-            let status = self.old.hear_about("It has been going on").await?;
+            let status = self.old.hear_about("The migration from").await?;
+            let is_running = status.body.contains("It has been going on");
+            ensure!(is_running, "`status` waited until it was over: {}", status.body);
             answered = Some(said.elapsed());
             told = estimated(&status.body).map(|estimate| (estimate, begun.elapsed()));
         }
