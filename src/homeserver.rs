@@ -12,7 +12,7 @@ mod own_user;
 mod pacing;
 mod transport;
 
-pub(crate) use self::{account::Mandate, own_user::Forwarder};
+pub(crate) use self::{account::Mandate, own_user::Forwarder, pacing::Retries};
 pub use self::{
     account::{Account, AccountRequest, Auth},
     calls::{Alias, File, Login, LoginFlow, Nearness, Synced},

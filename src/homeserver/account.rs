@@ -11,7 +11,11 @@ use ruma::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Action, Failure, Server, Transport, pacing::Errand, transport};
+use super::{
+    Action, Failure, Server, Transport,
+    pacing::{Errand, Persistence, Retries},
+    transport,
+};
 use crate::secret::{ExposeSecret, Secret};
 
 /// A request of the client-server API that may carry an access token.
@@ -68,7 +72,9 @@ pub struct Account {
     auth: Arc<Auth>,
     ended: CancellationToken,
     stop: CancellationToken,
-    outlasts: bool,
+    /// Where it is not what the action asks for.
+    persistence: Option<Persistence>,
+    patient: bool,
 }
 
 impl fmt::Debug for Account {
@@ -92,7 +98,8 @@ impl Account {
             auth: Arc::new(auth),
             ended: mandate.ended().clone(),
             stop: mandate.ended().clone(),
-            outlasts: false,
+            persistence: None,
+            patient: true,
         }
     }
 
@@ -104,13 +111,50 @@ impl Account {
 
     /// The same account, whose requests wait for its homeserver also when that is away for hours.
     pub(crate) fn outlasting(self) -> Self {
-        Self { outlasts: true, ..self }
+        Self { persistence: Some(Persistence::Outlasting), ..self }
     }
 
-    /// Waits for the homeserver if it is away. Whether it was.
-    pub(crate) async fn was_away(&self) -> bool {
-        let asked = self.send(whoami::v3::Request::new()).await;
-        asked.is_err_and(|failure| failure.is_away()) && self.whoami().await.is_ok()
+    /// The same account, whose requests are sent once and fail with what failed for now: whoever
+    /// sends them tries again. They still wait for limits.
+    pub(crate) fn once(&self) -> Self {
+        Self { persistence: Some(Persistence::Once), ..self.clone() }
+    }
+
+    /// The same account, whose requests are sent once, and fail where they would have to wait for a
+    /// limit.
+    pub(crate) fn at_once(&self) -> Self {
+        Self { patient: false, ..self.once() }
+    }
+
+    /// Whether such a request would have to wait for a limit.
+    pub(crate) fn is_limited(&self, action: Action) -> bool {
+        self.transport.pacing().is_limited(&self.user_id, &action.into())
+    }
+
+    /// The retries of what is sent [`once`](Self::once) each time, and is to outlast that a
+    /// homeserver is away.
+    pub(crate) fn retries(&self) -> Retries {
+        self.transport.pacing().retries(Persistence::Outlasting)
+    }
+
+    /// Waits before an action, on `invited` if it is an invitation, is tried again.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Stopped`].
+    pub(crate) async fn wait_to_retry(
+        &self,
+        action: Action,
+        invited: Option<&UserId>,
+        pause: Duration,
+    ) -> Result<(), Failure> {
+        let errand = Errand { invited, ..action.into() };
+        self.transport.pacing().wait_to_retry(&self.user_id, errand, pause, &self.stop).await
+    }
+
+    /// What shows that the homeserver is away, if it is.
+    pub(crate) async fn away(&self) -> Option<Failure> {
+        self.send(whoami::v3::Request::new()).await.err().filter(Failure::is_away)
     }
 
     /// The same account, whose requests give up waiting for their turn also once the token is
@@ -123,7 +167,7 @@ impl Account {
     /// The same account, whose requests go on for as long as the mandate stands, whatever else is
     /// told to stop.
     pub(crate) fn beyond_stop(&self) -> Self {
-        Self { stop: self.ended.clone(), outlasts: false, ..self.clone() }
+        Self { stop: self.ended.clone(), persistence: None, ..self.clone() }
     }
 
     /// Whose account it is.
@@ -188,7 +232,11 @@ impl Account {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let errand = Errand { outlasts: self.outlasts, ..errand };
+        let persistence = match errand.persistence {
+            Persistence::Once => Persistence::Once,
+            ordinary => self.persistence.unwrap_or(ordinary),
+        };
+        let errand = Errand { persistence, patient: errand.patient && self.patient, ..errand };
         self.transport.pacing().run(&self.user_id, errand, &self.stop, attempt).await
     }
 

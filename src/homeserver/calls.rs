@@ -71,7 +71,8 @@ pub enum Nearness {
 }
 
 impl Nearness {
-    fn join(self) -> Action {
+    /// What joining such a room is.
+    pub(crate) fn join(self) -> Action {
         match self {
             Self::Here => Action::LocalJoin,
             Self::Elsewhere | Self::Unknown => Action::RemoteJoin,

@@ -121,11 +121,22 @@ impl Failure {
     /// Whether the homeserver is not there at all, as while it is restarted: nothing answers, or only
     /// a proxy does.
     pub fn is_away(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { fault: Fault::NoConnection(_), .. }
-                | Self::Faulty { status: 502..=504, code: None, .. }
-        )
+        self.is_no_connection()
+            || matches!(self, Self::Faulty { status: 502..=504, code: None, .. })
+    }
+
+    /// Whether nothing answers where the homeserver is to be.
+    pub(crate) fn is_no_connection(&self) -> bool {
+        matches!(self, Self::Unreachable { fault: Fault::NoConnection(_), .. })
+    }
+
+    /// Whether the homeserver may have done what was asked, or may still do it.
+    pub(crate) fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Unreachable { fault, .. } => matches!(fault, Fault::Timeout | Fault::Broken(_)),
+            Self::Faulty { .. } | Self::Garbage { .. } => true,
+            _ => false,
+        }
     }
 
     /// How long the homeserver wants to be left alone, when it says so.

@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use jiff::{SignedDuration, Timestamp};
 use rand::{RngCore as _, rngs::StdRng};
 use ruma::{OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, api::error::ErrorCode};
@@ -24,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use self::kind::Kind;
+pub(crate) use self::retries::Retries;
 use self::{
     bucket::between,
     budgets::{Budgets, Draws, Key},
@@ -43,6 +43,7 @@ mod guess;
 mod kind;
 mod lane;
 mod ledger;
+mod retries;
 #[cfg(test)]
 mod tests;
 
@@ -60,12 +61,6 @@ const HELD_FOR: Duration = Duration::from_millis(500);
 const MOST_INVITEE_WAITS: u32 = 16;
 /// Waits that are shorter are not worth keeping.
 const KEPT_FROM: Duration = Duration::from_secs(2);
-/// How often what is worth a retry is sent again.
-const MOST_RETRIES: usize = 4;
-/// For how long a homeserver that is away is waited for by what outlasts that, and how often it is
-/// looked for.
-const AWAY_FOR: SignedDuration = SignedDuration::from_hours(24);
-const AWAY_PAUSE: Duration = Duration::from_secs(30);
 /// A lane without requests is forgotten after this time.
 const LANE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// How many requests may be on their way to one homeserver, of all migrations together. Each has a
@@ -94,7 +89,7 @@ pub enum Action {
     Message,
     /// Writing a state event.
     State,
-    /// Making a room: not done again by itself when it is not known whether it was done.
+    /// Making a room.
     CreateRoom,
     /// Writing account data, a tag or a push rule.
     AccountData,
@@ -161,14 +156,29 @@ pub(super) struct Errand<'a> {
     pub(super) invited: Option<&'a UserId>,
     /// Whether it waits for tokens; if not, it fails as limited.
     pub(super) patient: bool,
-    /// Whether it waits for a homeserver that is away for more than a moment.
-    pub(super) outlasts: bool,
+    /// For how long it is tried again.
+    pub(super) persistence: Persistence,
 }
 
 impl From<Action> for Errand<'_> {
     fn from(action: Action) -> Self {
-        Self { action, room: None, invited: None, patient: true, outlasts: false }
+        let persistence = match action {
+            Action::CreateRoom => Persistence::Once,
+            _ => Persistence::AFewTimes,
+        };
+        Self { action, room: None, invited: None, patient: true, persistence }
     }
+}
+
+/// For how long what fails for now is sent again. A wait for a limit is no failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// Not at all: it is not to be sent twice, or whoever sends it sees to that.
+    Once,
+    /// A few times.
+    AFewTimes,
+    /// Also while its homeserver is away for hours.
+    Outlasting,
 }
 
 /// Why requests wait.
@@ -328,7 +338,7 @@ impl Pacing {
         let action = errand.action;
         let lane = self.lane(account, &errand);
         let mut ticket = Ticket::take(lane.clone(), Draws::of_room(account, &errand));
-        let (mut retries, begun) = (self.retries(), self.clock.now());
+        let mut retries = self.retries(errand.persistence);
         loop {
             let turn = ticket.turn(self, errand.patient, stop).await;
             self.hold(&errand, std::mem::take(&mut ticket.held_for));
@@ -367,19 +377,30 @@ impl Pacing {
             {
                 tracing::debug!(%account, "the invited account's server takes no invite for now");
                 ticket.go_back();
-            } else if failure.is_retryable()
-                && action != Action::CreateRoom
-                && let Some(delay) = retries.next().or_else(|| {
-                    let is_waited_for = errand.outlasts && failure.is_away();
-                    (is_waited_for && now.duration_since(begun) < AWAY_FOR).then_some(AWAY_PAUSE)
-                })
-            {
+            } else if let Some(delay) = retries.pause_after(&failure, now) {
                 tracing::debug!(%account, ?action, ?delay, %failure, "to be tried again");
                 ticket.set_aside(now + delay, &self.clock, stop).await?;
             } else {
                 return Err(failure);
             }
         }
+    }
+
+    /// Waits for `pause` before something is done again, and shows that as a wait of the errand.
+    pub(super) async fn wait_to_retry(
+        &self,
+        account: &UserId,
+        errand: Errand<'_>,
+        pause: Duration,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let mut ticket = Ticket::take(self.lane(account, &errand), None);
+        ticket.set_aside(self.clock.now() + pause, &self.clock, stop).await
+    }
+
+    /// Whether a request would have to wait for a limit.
+    pub(super) fn is_limited(&self, account: &UserId, errand: &Errand<'_>) -> bool {
+        self.budgets().wait(&Draws::of(account, errand), self.clock.now()).is_some()
     }
 
     /// Waits until there are few enough requests on their way to a homeserver. Syncs do not count:
@@ -453,16 +474,9 @@ impl Pacing {
         lock(&self.budgets)
     }
 
-    /// Pauses of about 2, 6, 18 and 54 seconds, unless configured otherwise: a homeserver that is
-    /// restarted is back by then.
-    fn retries(&self) -> ExponentialBackoff {
-        ExponentialBuilder::new()
-            .with_min_delay(self.retry_after)
-            .with_factor(3.0)
-            .with_max_times(MOST_RETRIES)
-            .with_jitter()
-            .with_jitter_seed(lock(&self.rng).next_u64())
-            .build()
+    pub(super) fn retries(&self, persistence: Persistence) -> Retries {
+        let seed = lock(&self.rng).next_u64();
+        Retries::new(persistence, self.retry_after, seed, self.clock.now())
     }
 }
 

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use ruma::{
     OwnedRoomId, RoomId, UserId, events::StateEventType, room::JoinRule, serde::JsonObject,
 };
@@ -16,7 +17,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{RoomLabel, survey::SurveyedRoom};
-use crate::homeserver::{Account, Failure};
+use crate::{
+    clock::Timestamp,
+    homeserver::{Account, Failure},
+};
+
+/// What marks the lobby, in its `m.room.create`.
+pub(crate) const LOBBY_MARK: &str = "tern.lobby";
+
+/// For how long a request that was not answered may still arrive at the homeserver.
+const ARRIVES_WITHIN: SignedDuration = SignedDuration::from_mins(2);
 
 /// The room that only the two accounts share, as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +46,10 @@ pub(crate) struct Opening {
     /// What was put in its place.
     pub(crate) during: JsonObject,
     pub(crate) state: OpeningState,
+    /// Until when the change may still arrive at the homeserver, as far as it has not answered. It is
+    /// sent a single time, so once it was seen nothing more comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) arrives_until: Option<Timestamp>,
 }
 
 /// How it stands with a join rule that was changed for a moment.
@@ -95,27 +109,43 @@ impl FastOffer {
 }
 
 impl Opening {
+    /// One that is about to be sent.
+    pub(crate) fn new(before: JsonObject, during: JsonObject, now: Timestamp) -> Self {
+        let arrives_until = Some(now + ARRIVES_WITHIN);
+        Self { before, during, state: OpeningState::Open, arrives_until }
+    }
+
+    /// Notes that it was sent, and failed.
+    pub(crate) fn failed(&mut self, failure: &Failure, now: Timestamp) {
+        self.arrives_until = failure.may_have_arrived().then(|| now + ARRIVES_WITHIN);
+    }
+
     pub(crate) fn rule(&self) -> String {
         let rule = self.before.get("join_rule").and_then(serde_json::Value::as_str);
         rule.unwrap_or_default().to_owned()
     }
 
-    /// Puts the rule back, unless somebody else changed it since.
+    /// Puts the rule back, unless somebody else changed it since. It stays
+    /// [`Open`](OpeningState::Open) while the change may still arrive.
     pub(crate) async fn put_back(
         &self,
         old: &Account,
         room: &RoomId,
+        now: Timestamp,
     ) -> Result<OpeningState, Failure> {
         let rule = StateEventType::RoomJoinRules;
-        let now = old.state(room, rule.clone(), "").await?.unwrap_or_default();
-        if now == self.before {
+        let found = old.state(room, rule.clone(), "").await?.unwrap_or_default();
+        if found == self.during {
+            old.set_state(room, rule, "", &self.before).await?;
             return Ok(OpeningState::PutBack);
         }
-        if now != self.during {
-            return Ok(OpeningState::ChangedByOthers);
-        }
-        old.set_state(room, rule, "", &self.before).await?;
-        Ok(OpeningState::PutBack)
+        Ok(if self.arrives_until.is_some_and(|until| now < until) {
+            OpeningState::Open
+        } else if found == self.before {
+            OpeningState::PutBack
+        } else {
+            OpeningState::ChangedByOthers
+        })
     }
 }
 
@@ -205,6 +235,7 @@ mod tests {
         let state = |state| Opening {
             before: object(json!({ "join_rule": "invite" })),
             during: object(json!({ "join_rule": "restricted", "allow": [] })),
+            arrives_until: (state == OpeningState::Open).then_some(Timestamp::UNIX_EPOCH),
             state,
         };
         let failure = Failure::Faulty { status: 500, code: None, message: "no".into() };

@@ -1,39 +1,37 @@
 //! The run: carries a plan out, room by room, and stops cleanly wherever it is.
 
 mod copying;
+mod direct_chats;
 mod lobby;
+mod taking;
 mod turns;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     convert::Infallible,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use ruma::{
-    OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, RoomOrAliasId, UserId,
+    OwnedRoomId, OwnedRoomOrAliasId, RoomId, RoomOrAliasId, UserId,
     api::client::sync::sync_events::v3, events::room::member::MembershipState,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::turns::Turns;
-use self::{copying::Copying, lobby::Lobby};
+use self::{copying::Copying, direct_chats::DirectChats, lobby::Lobby};
 use super::{
-    Entry, MigrationId, Plan, PlannedRoom, Route, Side, StepResult,
+    Entry, MigrationId, Plan, PlannedRoom, Route, Side,
     journal::Journal,
-    step::{RoomRecord, Stage, Step, StepError, StepKind, Way, after_join, entrance},
+    step::{RoomRecord, Stage, Step, StepKind, Way, after_join, entrance},
     survey::{Survey, membership_filter},
 };
 use crate::{
     clock::SharedClock,
     homeserver::{Account, Failure, Synced},
-    measure,
     store::StoreError,
 };
 
@@ -119,13 +117,12 @@ impl Run<'_> {
     ) -> RunEnd {
         let rooms = async {
             copying.profile().await;
-            if let Err(end) = lobby.make().await {
-                self.stop.cancel();
-                return end;
-            }
-            // The invitation to the lobby goes before all others.
-            let (admitted, end) = tokio::join!(lobby.admit(), self.drain(rooms, direct));
-            admitted.err().unwrap_or(end)
+            let (prepared, end) = tokio::join!(lobby.prepare(), async {
+                // The invitation to the lobby goes before all others.
+                lobby.made().await;
+                self.drain(rooms, direct).await
+            });
+            prepared.err().unwrap_or(end)
         };
         let (copied, end) = tokio::join!(copying.without_rooms(), rooms);
         match (copied, end) {
@@ -199,22 +196,6 @@ impl Run<'_> {
         if entered { Box::pin(copying.in_room(room)).await } else { Ok(()) }
     }
 
-    /// What is written down of a step, unless it ended the run.
-    fn result_of(result: Result<StepResult, StepError>) -> Result<StepResult, RunEnd> {
-        result.or_else(|error| Self::failure_of(error).map(StepResult::Failed))
-    }
-
-    /// Why a step failed, unless that ends the run.
-    fn failure_of(error: StepError) -> Result<Failure, RunEnd> {
-        match error {
-            StepError::Failed(failure) => Ok(failure),
-            // Only a step that is being taken finds out more, and it is then taken anew.
-            StepError::Stopped | StepError::Known(_) => Err(RunEnd::Stopped),
-            StepError::AccessLost(side) => Err(RunEnd::AccessLost(side)),
-            StepError::Broken(error) => Err(RunEnd::Broken(error)),
-        }
-    }
-
     /// Brings the new account into a room. Whether it is in.
     async fn enter(
         &self,
@@ -223,10 +204,10 @@ impl Run<'_> {
         invite: bool,
     ) -> Result<bool, RunEnd> {
         let way = self.way(room, record, invite).await?;
-        for step in entrance(way, invite, self.stage.new.is_some()) {
-            let kind = step.kind();
+        for step in entrance(room, way, invite, self.stage.new.is_some()) {
+            let (kind, is_ahead) = (step.kind(), step.is_ahead());
             self.take(step, room, record).await?;
-            if !record.is_through(kind) {
+            if !is_ahead && !record.is_through(kind) {
                 return Ok(false);
             }
         }
@@ -262,58 +243,10 @@ impl Run<'_> {
         Ok(way)
     }
 
-    /// Takes one step, unless it has a result already, and writes down what came of it.
-    async fn take(
-        &self,
-        mut step: Step,
-        room: &PlannedRoom,
-        record: &mut RoomRecord,
-    ) -> Result<(), RunEnd> {
-        let (id, kind) = (&room.room.id, step.kind());
-        if record.is_settled(kind) {
-            return Ok(());
-        }
-        let result = loop {
-            let turn = self.turns.begin(&step).await;
-            let result = tokio::select! {
-                // A request on its way is waited for; only `AwaitJoin` has none.
-                biased;
-                result = Box::pin(step.run(id, &self.stage)) => result,
-                () = self.stop.cancelled(), if step.waits_for_a_person() => Err(StepError::Stopped),
-            };
-            drop(turn);
-            match result {
-                Err(StepError::Known(known)) => step = *known,
-                result => break Self::result_of(result)?,
-            }
-        };
-        self.settle(room, record, kind, result).await
-    }
-
-    /// Writes down what came of a step.
-    async fn settle(
-        &self,
-        room: &PlannedRoom,
-        record: &mut RoomRecord,
-        kind: StepKind,
-        result: StepResult,
-    ) -> Result<(), RunEnd> {
-        let id = &room.room.id;
-        tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
-        measure::step(kind.name(), result.name());
-        record.steps.insert(kind, result);
-        if kind == StepKind::Invite {
-            record.held += self.stage.take_held();
-        }
-        self.journal.record_room(self.id, id.as_str(), record).await.map_err(RunEnd::Broken)?;
-        self.progressed.send_modify(|count| *count += 1);
-        Ok(())
-    }
-
     /// Marks the direct chats that the new account is in by now.
     async fn mark_direct(&self, direct: &DirectChats) -> Result<(), RunEnd> {
         let Some(entered) = direct.take_entered() else { return Ok(()) };
-        let result = Self::result_of(self.stage.mark_direct(&entered).await)?;
+        let result = Self::written(self.stage.mark_direct(&entered).await)?;
         self.journal.record_direct_chats(self.id, &result).await.map_err(RunEnd::Broken)
     }
 
@@ -417,56 +350,5 @@ impl Doors {
             }
             () = stop.cancelled() => None,
         }
-    }
-}
-
-/// The direct chats of a run: marked when the last of them is settled, so that they look as the
-/// person knows them long before a large account is through.
-#[derive(Debug, Default)]
-struct DirectChats {
-    unsettled: AtomicUsize,
-    by_person: BTreeMap<OwnedUserId, Vec<OwnedRoomId>>,
-    rooms: HashSet<OwnedRoomId>,
-    /// Those that the new account is in and that are not marked yet.
-    entered: Mutex<Vec<OwnedRoomId>>,
-}
-
-impl DirectChats {
-    fn of(plan: &Plan) -> Self {
-        let by_person = plan.direct.clone();
-        let rooms = by_person.values().flatten().cloned().collect();
-        let direct = Self { by_person, rooms, ..Self::default() };
-        let unsettled = plan.rooms.iter().filter(|room| direct.room_id(room).is_some()).count();
-        direct.unsettled.store(unsettled, Ordering::Relaxed);
-        direct
-    }
-
-    fn room_id(&self, room: &PlannedRoom) -> Option<OwnedRoomId> {
-        let room_id = OwnedRoomId::try_from(room.room.id.clone()).ok()?;
-        self.rooms.contains(&room_id).then_some(room_id)
-    }
-
-    /// Notes that nothing more happens in `room` for now. Whether it was the last direct chat.
-    fn settle(&self, room: &PlannedRoom, entered: bool) -> bool {
-        let Some(room_id) = self.room_id(room) else { return false };
-        if entered {
-            self.entered.lock().unwrap_or_else(PoisonError::into_inner).push(room_id);
-        }
-        self.unsettled.fetch_sub(1, Ordering::Relaxed) == 1
-    }
-
-    /// The direct chats to be marked now, by person.
-    fn take_entered(&self) -> Option<BTreeMap<OwnedUserId, Vec<OwnedRoomId>>> {
-        let entered =
-            std::mem::take(&mut *self.entered.lock().unwrap_or_else(PoisonError::into_inner));
-        if entered.is_empty() {
-            return None;
-        }
-        let mut by_person = self.by_person.clone();
-        for rooms in by_person.values_mut() {
-            rooms.retain(|room_id| entered.contains(room_id));
-        }
-        by_person.retain(|_, rooms| !rooms.is_empty());
-        Some(by_person)
     }
 }

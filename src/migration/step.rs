@@ -106,7 +106,13 @@ pub(crate) enum Step {
     /// The person joins by hand as the new account; this step waits for it.
     AwaitJoin,
     /// The old account raises the new one to this power level.
-    PowerLevel { level: i64 },
+    PowerLevel {
+        level: i64,
+        /// Whether the new account is only invited yet. Its homeserver then gets the power level
+        /// with the join, and nothing more has to be sent to it. Nothing waits for that: what would
+        /// take long, or fails, is done after the join.
+        ahead: bool,
+    },
     /// The new account gets these tags, with their order.
     Tags {
         tags: BTreeMap<String, Option<f64>>,
@@ -130,6 +136,11 @@ impl Step {
         matches!(self, Self::AwaitJoin)
     }
 
+    /// Whether nothing depends on it: if it does not work at once, it is taken later.
+    pub(crate) fn is_ahead(&self) -> bool {
+        matches!(self, Self::PowerLevel { ahead: true, .. })
+    }
+
     /// Carries the step out.
     pub(crate) async fn run(
         &self,
@@ -140,7 +151,9 @@ impl Step {
             Self::Join { via, nearness } => stage.join(room, via, *nearness).await,
             Self::AwaitJoin => stage.await_join(room).await,
             Self::Invite => stage.invite(&stage.room_id(room).await?).await,
-            Self::PowerLevel { level } => stage.raise(&stage.room_id(room).await?, *level).await,
+            Self::PowerLevel { level, ahead } => {
+                stage.raise(&stage.room_id(room).await?, *level, *ahead).await
+            }
             Self::Tags { tags, prefer_old } => {
                 stage.tag(&stage.room_id(room).await?, tags, *prefer_old).await
             }
@@ -150,16 +163,23 @@ impl Step {
 
 /// The steps that bring the new account into a room. `invite` is whether the old account invites it
 /// first.
-pub(crate) fn entrance(way: Way, invite: bool, new_access: bool) -> Vec<Step> {
+pub(crate) fn entrance(room: &PlannedRoom, way: Way, invite: bool, new_access: bool) -> Vec<Step> {
     let Way { via, nearness } = way;
     let join = if new_access { Step::Join { via, nearness } } else { Step::AwaitJoin };
-    if invite { vec![Step::Invite, join] } else { vec![join] }
+    if !invite {
+        return vec![join];
+    }
+    // Whoever joins by hand may never do so.
+    let level = room.after.power_level.filter(|_| new_access);
+    let power = level.map(|level| Step::PowerLevel { level, ahead: true });
+    [Step::Invite].into_iter().chain(power).chain([join]).collect()
 }
 
 /// The steps that give the new account, once it is in a room, what the old one has there.
 pub(crate) fn after_join(room: &PlannedRoom) -> Vec<Step> {
     let mut steps = Vec::new();
-    steps.extend(room.after.power_level.map(|level| Step::PowerLevel { level }));
+    let power = room.after.power_level.map(|level| Step::PowerLevel { level, ahead: false });
+    steps.extend(power);
     if !room.after.tags.is_empty() {
         let prefer_old = room.after.prefers_old_tags;
         steps.push(Step::Tags { tags: room.after.tags.clone(), prefer_old });
@@ -191,6 +211,8 @@ pub(crate) enum StepError {
     Failed(Failure),
     /// It was stopped before it did anything; it is to be run again when the migration goes on.
     Stopped,
+    /// It did not work since this side's homeserver is away.
+    Away(Side, Failure),
     /// It did nothing yet but find out more; this is the step to be run instead.
     Known(Box<Step>),
     /// The homeserver no longer accepts this side's session.

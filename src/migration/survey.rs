@@ -100,6 +100,8 @@ pub(crate) struct SurveyedRoom {
     pub(crate) name: Option<String>,
     pub(crate) alias: Option<OwnedRoomAliasId>,
     pub(crate) space: bool,
+    /// Whether the account made it for [`fast`](super::fast).
+    pub(crate) lobby: bool,
     pub(crate) encrypted: bool,
     /// Whether other servers may take part (`m.federate`).
     pub(crate) federated: bool,

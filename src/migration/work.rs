@@ -75,7 +75,11 @@ impl Inner {
     }
 
     async fn work(&self, job: &Job, stop: &CancellationToken) -> Result<(), StoreError> {
-        self.put_rules_back(job, stop).await?;
+        let migration = job.migration();
+        self.report_cancelled(&migration).await?;
+        // A run looks again at its end.
+        let finally = migration.phase != Phase::Running;
+        self.put_rules_back(job, finally, stop).await?;
         loop {
             let migration = job.migration();
             match &migration.phase {
@@ -189,7 +193,7 @@ impl Inner {
                 }
                 RunEnd::Broken(error) => return Err(error),
             }
-            self.put_rules_back(job, stop).await?;
+            self.put_rules_back(job, true, stop).await?;
             let check = Box::pin(self.settled_check(job, migration, &plan, stop)).await?;
             if race == MOST_RACES || !self.repeat_lost_races(migration, &plan, &check).await? {
                 return self.finish(job, &plan, &check, stop).await;
@@ -220,7 +224,7 @@ impl Inner {
             clock: self.clock.clone(),
             progressed: &self.progressed,
             old_lost: false.into(),
-            turns: Turns::new(),
+            turns: Turns::default(),
         };
         run.carry_out(memberships).await
     }

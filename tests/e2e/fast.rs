@@ -239,3 +239,29 @@ async fn a_migration_that_is_paused_while_a_room_is_open_closes_it() {
     assert!(is_in(&still.scene.new, &still.room).await);
     assert_eq!(still.rules().await, 3, "as it was, open, as it was");
 }
+
+#[tokio::test]
+async fn a_rule_that_changes_after_the_homeserver_was_given_up_on_is_put_back_all_the_same() {
+    let pair = pair().await.unwrap();
+    let proxy = Proxy::before(&pair.old).await.unwrap();
+    let settings = json!({
+        "bot": { "homeserver": proxy.url() },
+        "homeservers": { pair.old.name().as_str(): proxy.url() },
+        "timeouts": { "request": "3s" },
+    });
+    let scene = Scene::with_settings("fastlate", settings).await;
+    let room = favorite(&scene, RoomSpec::private("Late")).await;
+    ordinary(&scene, ROOMS - 1).await;
+    let before = rule(&scene.old, &room).await;
+    let late = Fault::Late(Duration::from_secs(7));
+    let path = format!("/rooms/{room}/state/m.room.join_rules");
+    proxy.add(Rule::on(Method::PUT, &path, late).times(1));
+    let chats = agree(&scene).await;
+    chats.old.say("go").await.unwrap();
+    let report = chats.old.hear_about("`forget`").await.unwrap().body;
+    let changed = format!("In {OPENED} rooms who may join was changed for a moment");
+    assert!(report.contains(&changed), "{report}");
+    assert_eq!(contents(&scene.old, &room, "m.room.join_rules").await.len(), 3, "it did change");
+    assert_eq!(rule(&scene.old, &room).await, before);
+    assert_eq!(memberships(&scene, &room).await, ["invite", "join"]);
+}

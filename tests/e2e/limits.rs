@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use lab::{Homeserver, Lab, Limits, Options, Pair, RoomSpec, wait};
+use lab::{Fault, Homeserver, Lab, Limits, Options, Pair, Proxy, RoomSpec, Rule, pair, wait};
+use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use crate::scene::{Chats, Scene, is_in};
@@ -131,4 +132,36 @@ async fn rooms_that_the_new_server_is_in_do_not_wait_for_others() {
     .unwrap();
     let joined = scene.new.joined_rooms().await.unwrap();
     assert!(far.iter().filter(|room| joined.contains(*room)).count() <= 1);
+}
+
+#[tokio::test]
+async fn rooms_that_a_proxy_gives_up_on_hold_up_no_other_while_they_are_tried_again() {
+    let pair = pair().await.unwrap();
+    let proxy = Proxy::before(&pair.new).await.unwrap();
+    let settings = json!({
+        "homeservers": { pair.new.name().as_str(): proxy.url() },
+        "timeouts": { "retry_after": "2s" },
+    });
+    let scene = Scene::with_settings("giveup", settings).await;
+    // What was active last comes first.
+    let fine = scene.room(RoomSpec::public("Fine")).await;
+    let mut slow = Vec::new();
+    for number in 0..16 {
+        let room = scene.room(RoomSpec::public(&format!("Slow {number}"))).await;
+        proxy.add(Rule::on(Method::POST, &format!("/join/{room}"), Fault::status(504)));
+        slow.push(room);
+    }
+    let chats = scene.planned().await;
+    chats.old.say("go").await.unwrap();
+    wait::until("the other room is joined", Duration::from_secs(15), || async {
+        Ok(is_in(&scene.new, &fine).await.then_some(()))
+    })
+    .await
+    .unwrap();
+    assert!(!is_in(&scene.new, &slow[0]).await);
+    proxy.clear();
+    chats.old.with_patience(Duration::from_secs(60)).hear_about("`forget`").await.unwrap();
+    for room in &slow {
+        assert!(is_in(&scene.new, room).await);
+    }
 }

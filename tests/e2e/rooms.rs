@@ -1,10 +1,13 @@
 //! Every kind of room that a real homeserver can be brought to.
 
-use lab::{Chat, Lab, Options, RoomSpec};
-use ruma::{OwnedRoomId, RoomVersionId, room::JoinRuleKind};
-use serde_json::{Map, json};
+use std::time::Duration;
 
-use crate::scene::{Scene, is_in};
+use lab::{Chat, Fault, Lab, Options, Proxy, RoomSpec, Rule, pair, wait};
+use reqwest::Method;
+use ruma::{OwnedRoomId, RoomVersionId, room::JoinRuleKind};
+use serde_json::{Map, Value, json};
+
+use crate::scene::{Scene, is_in, level};
 
 /// What `rooms` says of the room with this name.
 async fn line_of(chat: &Chat, name: &str) -> String {
@@ -55,8 +58,7 @@ async fn restricted_rooms_are_joined_through_their_space_without_an_invitation()
 /// Who sent each membership of the new account in a room.
 async fn member_event_senders(scene: &Scene<'_>, room: &OwnedRoomId) -> Vec<String> {
     let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=f&limit=100");
-    let get = reqwest::Method::GET;
-    let answer = scene.old.send_raw(get, &path, &serde_json::Value::Null).await.unwrap();
+    let answer = scene.old.send_raw(Method::GET, &path, &Value::Null).await.unwrap();
     let events = answer["chunk"].as_array().unwrap();
     events
         .iter()
@@ -321,4 +323,56 @@ async fn a_direct_chat_that_no_client_marked_becomes_one() {
     let chats = scene.planned().await;
     go(&chats.old).await;
     assert!(scene.new.direct().await.unwrap()[friend.user_id()].contains(&chat));
+}
+
+/// What became of the new account in a room, oldest first.
+async fn course(scene: &Scene<'_>, room: &OwnedRoomId) -> Vec<String> {
+    let path = format!("/_matrix/client/v3/rooms/{room}/messages?dir=f&limit=100");
+    let answer = scene.old.send_raw(Method::GET, &path, &Value::Null).await.unwrap();
+    let new = scene.new.user_id().as_str();
+    let events = answer["chunk"].as_array().unwrap().iter();
+    let about_new = events.filter_map(|event| match event["type"].as_str().unwrap() {
+        "m.room.member" if event["state_key"] == new => event["content"]["membership"].as_str(),
+        "m.room.power_levels" => event["content"]["users"][new].as_i64().map(|_| "power"),
+        _ => None,
+    });
+    about_new.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn power_comes_with_the_invitation_and_otherwise_after_the_join() {
+    let scene = Scene::new("powerfirst").await;
+    let invited = scene.private_room("Invited").await;
+    let public = scene.room(RoomSpec::public("Public")).await;
+    let chats = scene.planned().await;
+    go(&chats.old).await;
+    assert_eq!(course(&scene, &invited).await, ["invite", "power", "join"]);
+    assert_eq!(course(&scene, &public).await, ["join", "power"]);
+    for room in [&invited, &public] {
+        assert!(level(&scene.new, room, scene.new.user_id()).await >= 100);
+    }
+}
+
+#[tokio::test]
+async fn power_in_a_room_that_the_new_account_does_not_come_into_is_told() {
+    let pair = pair().await.unwrap();
+    let proxy = Proxy::before(&pair.new).await.unwrap();
+    let settings = json!({ "homeservers": { pair.new.name().as_str(): proxy.url() } });
+    let scene = Scene::with_settings("powerless", settings).await;
+    let room = scene.private_room("Shut").await;
+    proxy.add(Rule::on(Method::POST, "/join/", Fault::status(504)));
+    let chats = scene.planned().await;
+    chats.old.say("go").await.unwrap();
+    wait::until("the join is tried", Duration::from_secs(30), || async {
+        Ok((proxy.seen(&Method::POST, "/join/") > 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    chats.old.say("cancel").await.unwrap();
+    chats.old.hear_about("It is invited to 1 room besides").await.unwrap();
+    chats.old.say("report").await.unwrap();
+    let report = chats.old.hear_about("The report:").await.unwrap().body;
+    assert!(report.contains("“Shut”: power level 150"), "{report}");
+    assert!(report.contains("“Shut”: accept the invitation"), "{report}");
+    assert_eq!(course(&scene, &room).await, ["invite", "power"]);
 }

@@ -25,6 +25,9 @@ pub enum Fault {
     Hang,
     /// The homeserver hears of it after this time.
     Delay(Duration),
+    /// The homeserver hears of it after this time, also when the client has given up, and nothing
+    /// comes back.
+    Late(Duration),
     /// The answer ends after this many bytes, and the connection with it.
     Cut(usize),
     /// The answer comes in pieces of this many bytes, with a pause before each.
@@ -85,7 +88,7 @@ impl Fault {
     pub(super) async fn before(&self) -> Option<Result<Response, Broken>> {
         match self {
             Self::Reset => Some(Err(Broken)),
-            Self::Hang => future::pending().await,
+            Self::Hang | Self::Late(_) => future::pending().await,
             Self::Delay(delay) => {
                 pause(*delay).await;
                 None
@@ -118,6 +121,7 @@ impl fmt::Debug for Fault {
             Self::Reset => f.write_str("Reset"),
             Self::Lost => f.write_str("Lost"),
             Self::Hang => f.write_str("Hang"),
+            Self::Late(delay) => f.debug_tuple("Late").field(delay).finish(),
             Self::Delay(delay) => f.debug_tuple("Delay").field(delay).finish(),
             Self::Cut(length) => f.debug_tuple("Cut").field(length).finish(),
             Self::Drip(length, delay) => f.debug_tuple("Drip").field(length).field(delay).finish(),
@@ -172,6 +176,6 @@ impl Outcome {
 }
 
 #[expect(clippy::disallowed_methods, reason = "being slow is what it is for")]
-async fn pause(delay: Duration) {
+pub(super) async fn pause(delay: Duration) {
     time::sleep(delay).await;
 }

@@ -109,7 +109,7 @@ impl Drop for Proxy {
 }
 
 impl State {
-    async fn answer(&self, request: http::Request<Body>) -> Result<Response, Broken> {
+    async fn answer(self: &Arc<Self>, request: http::Request<Body>) -> Result<Response, Broken> {
         let (parts, body) = request.into_parts();
         let body = axum::body::to_bytes(body, LARGEST_BODY).await.map_err(|_gone| Broken)?;
         let target = rule::readable(parts.uri.path_and_query().map_or("/", PathAndQuery::as_str));
@@ -120,6 +120,13 @@ impl State {
         };
         let Some(fault) = fault else { return Ok(self.pass(&parts, body).await?.into_response()) };
         tracing::debug!(method = %parts.method, target, ?fault, "a fault");
+        if let Fault::Late(delay) = fault {
+            let (state, parts, body) = (Arc::clone(self), parts.clone(), body.clone());
+            tokio::spawn(async move {
+                fault::pause(delay).await;
+                drop(state.pass(&parts, body).await);
+            });
+        }
         if let Some(outcome) = fault.before().await {
             return outcome;
         }

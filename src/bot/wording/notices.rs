@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     homeserver::Failure,
-    migration::{Access, By, Event, Migration, Phase, Plan, Progress, Report, Side},
+    migration::{Access, By, Event, Migration, Outcome, Phase, Plan, Progress, Report, Side},
     moderation::InviteRequest,
 };
 
@@ -449,11 +449,18 @@ fn cancelled(by: By, facts: &Facts<'_>) -> Message {
         ));
     };
     let joined = super::report::brought_in(report);
+    let invited = report.rooms.iter().filter(|row| row.outcome == Outcome::Invited).count();
     Message::new(said)
         .and(line!(
             "What was done stays: I brought the new account into {rooms}.",
             rooms = super::value::rooms(joined)
         ))
+        .and_maybe((invited > 0).then(|| {
+            line!(
+                "It is invited to {rooms} besides, and can join there by hand.",
+                rooms = super::value::rooms(invited)
+            )
+        }))
         .and(
             "`report` tells room by room. `forget` logs my sessions out and deletes what I stored.",
         )

@@ -61,6 +61,13 @@ pub(crate) fn report(
         }
         _ => None,
     });
+    let message = listed(
+        message,
+        "The new account **is not in** these rooms, but has power there already, which counts once \
+         it joins:",
+        report,
+        power_in_advance,
+    );
     let message =
         listed(message, "The new account **cannot get into** these rooms:", report, |row| {
             let Outcome::Unreachable(reason) = &row.outcome else { return None };
@@ -179,6 +186,15 @@ pub(super) fn listed_lines(message: Message, head: &'static str, mut lines: Vec<
         lines.push(line!("and {more} more, in the files that `report` sends", more = more));
     }
     message.and(head).list(lines)
+}
+
+/// Power is given with the invitation.
+fn power_in_advance(row: &ReportRow) -> Option<Line> {
+    let Some((level, StepResult::Done | StepResult::AlreadySo)) = &row.power_level else {
+        return None;
+    };
+    let room = || line!("{room}: power level {level}", room = room(&row.room), level = *level);
+    (!is_there(&row.outcome)).then(room)
 }
 
 /// What could not be done in a room that the new account is in.

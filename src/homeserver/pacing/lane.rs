@@ -157,6 +157,10 @@ impl Ticket {
             // From here on no change is missed, before the lane is looked at.
             changed.as_mut().enable();
             let now = pacing.clock.now();
+            // Also where others are before it in the line: they may wait for long.
+            if !patient && let Some((until, _)) = pacing.budgets().wait(&lane.draws, now) {
+                return Err(Failure::Limited { retry_after: Some(between(now, until)) });
+            }
             match lane.start(self.number, self.room.as_ref(), pacing, now) {
                 Turn::Now => {
                     self.place = Place::InFlight;

@@ -261,6 +261,25 @@ async fn other_faults_are_retried_a_few_times() {
 }
 
 #[tokio::test]
+async fn what_is_to_be_sent_once_is_not_retried_but_waits_for_limits() {
+    let fake = Fake::start(|_, before| match before {
+        0 => limited(1000),
+        _ => error(500, "M_UNKNOWN", "Internal server error"),
+    })
+    .await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let joining = join(arctic(), &account.once());
+    assert_eq!(pass_the_next_wait(&clock).await, seconds(1));
+    joining.await.unwrap().unwrap_err();
+    assert_eq!(fake.calls().len(), 2);
+    let limited = Fake::start(|_, _| limited(1000)).await;
+    let account = super::account(&transport(&clock), &limited).await.at_once();
+    let joined = join(arctic(), &account).await.unwrap();
+    assert!(matches!(joined, Err(Failure::Limited { .. })), "{joined:?}");
+}
+
+#[tokio::test]
 async fn a_retry_does_not_hold_up_the_lane() {
     let fake = Fake::start(|call, before| match (call, before) {
         ("POST join/!arctic:example.org", 0) => error(500, "M_UNKNOWN", "Internal server error"),
@@ -390,6 +409,19 @@ async fn a_join_that_may_be_a_local_one_does_not_wait_like_a_remote_one() {
     }
     // The second was not even sent.
     assert_eq!(fake.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_wait_for_limits_does_not_wait_behind_others_that_do() {
+    let fake = Fake::start(|_, before| if before == 0 { limited(100_000) } else { ok() }).await;
+    let clock = clock();
+    let account = account(&transport(&clock), &fake).await;
+    let remote = join(arctic(), &account);
+    clock.asleep(1).await;
+    let joined = account.join(sooty().into(), vec![], Nearness::Unknown).await;
+    assert!(matches!(joined, Err(Failure::Limited { .. })), "{joined:?}");
+    assert!(account.is_limited(Action::RemoteJoin) && !account.is_limited(Action::State));
+    remote.abort();
 }
 
 #[tokio::test]

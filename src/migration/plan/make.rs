@@ -83,7 +83,7 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
     let routes = route::routes(accounts, old);
     let depths = depths(old);
     let gates = gates(&routes);
-    let mut joined: Vec<_> = old.joined().collect();
+    let mut joined: Vec<_> = old.joined().filter(|(_, room)| !room.lobby).collect();
     joined.sort_by_key(|(room_id, room)| {
         let room_id: &RoomId = room_id;
         let dear = people.contains_key(room_id) || room.tags.contains_key("m.favourite");

@@ -194,6 +194,17 @@ fn a_chat_with_the_bot_is_left_alone_and_nobody_who_takes_part_becomes_a_direct_
 }
 
 #[test]
+fn a_room_that_the_old_account_made_for_fast_is_in_no_plan() {
+    let mark = json!({ "tern.lobby": [OLD, NEW] });
+    let rooms = [
+        Room::new("!lobby:a.example").created("12", OLD, mark.clone()),
+        Room::new("!marked-by-others:a.example").created("12", "@eve:c.example", mark),
+    ];
+    let plan = plan(&old_survey(&rooms, &json!({})), &new_survey(&json!({})));
+    insta::assert_snapshot!(lines(&plan), @"!marked-by-others:a.example InviteAndJoin");
+}
+
+#[test]
 fn tags_go_only_to_rooms_that_the_new_account_has_not_tagged_itself() {
     let rooms = || {
         [

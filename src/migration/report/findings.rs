@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     homeserver::Failure,
     migration::{
-        Migration, OpenedRoom, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
+        Migration, OpenedRoom, Phase, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
         fast::Opening,
         run::Memberships,
         step::{RoomRecord, StepKind},
@@ -177,13 +177,17 @@ impl Findings<'_> {
         let by_hand = !self.migration.new.access.is_given();
         if record.is_in() {
             if self.is_missing(room) { Outcome::Missing } else { Outcome::Joined }
-        } else if by_hand && record.is_through(StepKind::Invite) {
+        } else if (by_hand || self.is_cancelled()) && record.is_through(StepKind::Invite) {
             Outcome::Invited
         } else if by_hand && matches!(room.route, Route::Join(_)) {
             Outcome::ByHand
         } else {
             Outcome::NotTried
         }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(self.migration.phase, Phase::Cancelled(_))
     }
 
     /// Whether the check shows that the new account is not in a room.

@@ -128,7 +128,8 @@ pub enum Outcome {
     AlreadyThere,
     /// The new account joined, and the check found it there.
     Joined,
-    /// Invited, but the person did not accept by hand yet.
+    /// Invited, and left to the person to accept by hand: without access to the new account, and
+    /// where the migration was cancelled.
     Invited,
     /// Left to the person, with a link: neither invited nor joined.
     ByHand,

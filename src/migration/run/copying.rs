@@ -148,7 +148,7 @@ impl<'a> Copying<'a> {
             return Ok(());
         }
         let result = match &self.transfer {
-            Some(transfer) => Run::result_of(transfer.run(holding, prefer_old).await)?,
+            Some(transfer) => Run::written(transfer.run(holding, prefer_old).await)?,
             None => StepResult::NoAccess,
         };
         tracing::debug!(migration = %run.id, ?holding, ?result, "copied");

@@ -2,26 +2,27 @@
 //! [`fast`](crate::migration::fast)).
 
 use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use ruma::{OwnedRoomId, OwnedRoomOrAliasId, RoomId, events::StateEventType, serde::JsonObject};
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::{Run, RunEnd};
 use crate::{
     homeserver::{Account, Failure, Nearness},
     migration::{
         PlannedRoom, Side, StepResult,
-        fast::{Lobby as Record, Opening, OpeningState, opened_to},
+        fast::{LOBBY_MARK, Lobby as Record, Opening, opened_to},
         step::{RoomRecord, Step, StepError, StepKind},
     },
 };
+
+/// How long the rooms wait for the lobby to be made.
+const LOBBY_FIRST: Duration = Duration::from_secs(20);
 
 /// How many rooms are open at a time at most.
 const MOST_OPEN: usize = 4;
@@ -33,8 +34,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const HEARD_AFTER: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// What marks the lobby, in its `m.room.create`.
-const MARK: &str = "tern.lobby";
 const NAME: &str = "Moving with Tern";
 
 /// Whether the new account is in the lobby.
@@ -51,7 +50,8 @@ pub(super) struct Lobby<'a> {
     run: &'a Run<'a>,
     /// Both, where some room is to be opened.
     accounts: Option<(&'a Account, &'a Account)>,
-    made: OnceLock<OwnedRoomId>,
+    /// Cancelled when it is made, or is not going to be.
+    is_made: CancellationToken,
     entered: watch::Sender<Entered>,
     open: Semaphore,
 }
@@ -62,27 +62,54 @@ impl<'a> Lobby<'a> {
         Self {
             run,
             accounts: accounts.filter(|_| run.plan.rooms.iter().any(|room| room.opens)),
-            made: OnceLock::new(),
+            is_made: CancellationToken::new(),
             entered: watch::Sender::new(Entered::NotYet),
             open: Semaphore::new(MOST_OPEN),
         }
     }
 
-    /// Has the old account make the room, unless there is one. Without it all are invited.
-    pub(super) async fn make(&self) -> Result<(), RunEnd> {
-        let Some((old, new)) = self.accounts else { return Ok(()) };
-        match self.find_or_make(old, new).await {
-            Ok(room_id) => drop(self.made.set(room_id)),
-            Err(error) => self.go_without(Run::failure_of(error)?),
+    /// Has the old account make the room, unless there is one, and brings the new one into it.
+    pub(super) async fn prepare(&self) -> Result<(), RunEnd> {
+        let made = self.make().await;
+        self.is_made.cancel();
+        let prepared = match made {
+            Ok(Some(room_id)) => self.admit(room_id).await,
+            Ok(None) => Ok(()),
+            Err(end) => Err(end),
+        };
+        if prepared.is_err() {
+            // The rooms are to stop as well.
+            self.run.stop.cancel();
         }
-        Ok(())
+        prepared
+    }
+
+    /// Waits until the rooms may begin.
+    pub(super) async fn made(&self) {
+        tokio::select! {
+            () = self.is_made.cancelled() => {}
+            () = self.run.clock.sleep(LOBBY_FIRST) => {}
+            () = self.run.stop.cancelled() => {}
+        }
+    }
+
+    /// Without the room, all are invited.
+    async fn make(&self) -> Result<Option<OwnedRoomId>, RunEnd> {
+        let Some((old, new)) = self.accounts else { return Ok(None) };
+        match self.find_or_make(old, new).await {
+            Ok(room_id) => Ok(Some(room_id)),
+            Err(error) => {
+                self.go_without(Run::failure_of(error)?);
+                Ok(None)
+            }
+        }
     }
 
     async fn find_or_make(&self, old: &Account, new: &Account) -> Result<OwnedRoomId, StepError> {
         let (id, journal) = (self.run.id, self.run.journal);
         let failed = |failure| StepError::of(Side::Old, failure);
         let mark =
-            JsonObject::from_iter([(MARK.to_owned(), json!([old.user_id(), new.user_id()]))]);
+            JsonObject::from_iter([(LOBBY_MARK.to_owned(), json!([old.user_id(), new.user_id()]))]);
         let found = match journal.lobby(id).map_err(StepError::Broken)? {
             Some(Record::Made(room_id)) => Some(room_id),
             Some(Record::Begun) => self.find(old, &mark).await.map_err(failed)?,
@@ -114,7 +141,9 @@ impl<'a> Lobby<'a> {
         };
         for room_id in old.joined_rooms().await?.into_iter().filter(|room_id| !planned(room_id)) {
             let create = old.state(&room_id, StateEventType::RoomCreate, "").await?;
-            if create.and_then(|mut create| create.remove(MARK)).as_ref() == mark.get(MARK) {
+            if create.and_then(|mut create| create.remove(LOBBY_MARK)).as_ref()
+                == mark.get(LOBBY_MARK)
+            {
                 return Ok(Some(room_id));
             }
         }
@@ -122,16 +151,12 @@ impl<'a> Lobby<'a> {
     }
 
     /// Brings the new account into the room.
-    pub(super) async fn admit(&self) -> Result<(), RunEnd> {
-        let Some(room_id) = self.made.get() else { return Ok(()) };
-        let admitted = self.invite_and_join(room_id).await;
-        match &admitted {
-            Ok(Some(failure)) => self.go_without(failure.clone()),
-            Ok(None) => drop(self.entered.send_replace(Entered::Yes(room_id.clone()))),
-            // The rooms are to stop as well.
-            Err(_) => self.run.stop.cancel(),
+    async fn admit(&self, room_id: OwnedRoomId) -> Result<(), RunEnd> {
+        match self.invite_and_join(&room_id).await? {
+            Some(failure) => self.go_without(failure),
+            None => drop(self.entered.send_replace(Entered::Yes(room_id))),
         }
-        admitted.map(drop)
+        Ok(())
     }
 
     async fn invite_and_join(&self, room_id: &OwnedRoomId) -> Result<Option<Failure>, RunEnd> {
@@ -139,8 +164,8 @@ impl<'a> Lobby<'a> {
         let via = self.accounts.map(|(old, _)| old.user_id().server_name().to_owned());
         let join = Step::Join { via: via.into_iter().collect(), nearness: self.nearness() };
         for step in [Step::Invite, join] {
-            if let Err(error) = step.run(&room, &self.run.stage).await {
-                return Run::failure_of(error).map(Some);
+            if let StepResult::Failed(failure) = self.run.result_of(step, &room).await? {
+                return Ok(Some(failure));
             }
         }
         Ok(None)
@@ -298,12 +323,13 @@ impl Admission<'_> {
             Err(failure) => return self.unable(failure),
         };
         let Some(during) = opened_to(self.lobby, &before) else { return Ok(false) };
-        let opening = Opening { before, during, state: OpeningState::Open };
+        let mut opening = Opening::new(before, during, self.run.clock.now());
         self.write_down(&opening).await?;
-        match self.old.set_state(self.room_id, rule, "", &opening.during).await {
-            Ok(_) => Ok(true),
-            Err(failure) => self.unable(failure),
-        }
+        let sent = self.old.once().set_state(self.room_id, rule, "", &opening.during).await;
+        let Err(failure) = sent else { return Ok(true) };
+        opening.failed(&failure, self.run.clock.now());
+        self.write_down(&opening).await?;
+        self.unable(failure)
     }
 
     fn unable(&self, failure: Failure) -> Result<bool, RunEnd> {
@@ -320,8 +346,10 @@ impl Admission<'_> {
         let Some(mut opening) = opening.filter(|opening| !opening.state.is_settled()) else {
             return Ok(());
         };
-        self.is_open.store(false, Ordering::Relaxed);
-        match opening.put_back(&self.old, self.room_id).await {
+        if self.is_open.swap(false, Ordering::Relaxed) {
+            opening.arrives_until = None;
+        }
+        match opening.put_back(&self.old, self.room_id, self.run.clock.now()).await {
             Ok(state) => opening.state = state,
             Err(failure) => {
                 let failure = Run::failure_of(StepError::of(Side::Old, failure))?;

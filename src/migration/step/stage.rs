@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     convert::Infallible,
+    time::Duration,
 };
 
 use jiff::SignedDuration;
@@ -23,7 +24,7 @@ use super::{
     content::{Raised, merge_direct, raise},
 };
 use crate::{
-    homeserver::{Account, Failure, Nearness},
+    homeserver::{Account, Action, Failure, Nearness, Retries},
     migration::{Side, plan::via_members},
 };
 
@@ -55,6 +56,7 @@ impl Stage {
         };
         let resolved = match alias {
             Ok(alias) => account
+                .once()
                 .resolve_alias(&alias)
                 .await
                 .map_err(|failure| StepError::of(side, failure))?
@@ -65,6 +67,37 @@ impl Stage {
             let message = format!("there is no room {room}");
             StepError::Failed(Failure::Refused { status: 404, code: ErrorCode::NotFound, message })
         })
+    }
+
+    /// The retries that a step has.
+    pub(crate) fn retries(&self) -> Option<Retries> {
+        self.old.as_ref().or(self.new.as_ref()).map(Account::retries)
+    }
+
+    /// Waits until a step is to be taken again that failed for now, perhaps since the homeserver of
+    /// one side is `away`.
+    pub(crate) async fn wait_to_retry(
+        &self,
+        step: &Step,
+        away: Option<Side>,
+        pause: Duration,
+    ) -> Result<(), StepError> {
+        let (side, action) = match (away, step) {
+            (Some(side), _) => (side, Action::Read),
+            (None, Step::Invite) => (Side::Old, Action::Invite),
+            (None, Step::PowerLevel { .. }) => (Side::Old, Action::State),
+            (None, Step::Join { nearness, .. }) => (Side::New, nearness.join()),
+            (None, Step::Tags { .. }) => (Side::New, Action::AccountData),
+            (None, Step::AwaitJoin) => return Ok(()),
+        };
+        let account = match side {
+            Side::Old => &self.old,
+            Side::New => &self.new,
+        };
+        let Some(account) = account else { return Ok(()) };
+        let invited = (action == Action::Invite).then_some(&*self.new_user);
+        let waited = account.wait_to_retry(action, invited, pause).await;
+        waited.map_err(|failure| StepError::of(side, failure))
     }
 
     /// How long invitations waited for the new account's homeserver, since this was last asked.
@@ -83,12 +116,14 @@ impl Stage {
     }
 
     pub(super) async fn invite(&self, room: &RoomId) -> Result<StepResult, StepError> {
-        let Some(old) = &self.old else { return Ok(StepResult::NoAccess) };
+        let Some(old) = self.old.as_ref().map(Account::once) else {
+            return Ok(StepResult::NoAccess);
+        };
         // An invitation that was sent just before a crash is not sent again: people would see it.
         if is_let_in(self.membership(room).as_ref()) {
             return Ok(StepResult::AlreadySo);
         }
-        let failure = match self.invite_unless_invited(old, room).await {
+        let failure = match self.invite_unless_invited(&old, room).await {
             Some(Ok(())) => return Ok(StepResult::Done),
             Some(Err(failure)) => failure,
             None => return Ok(StepResult::AlreadySo),
@@ -135,12 +170,14 @@ impl Stage {
         via: &[OwnedServerName],
         nearness: Nearness,
     ) -> Result<StepResult, StepError> {
-        let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
+        let Some(new) = self.new.as_ref().map(Account::once) else {
+            return Ok(StepResult::NoAccess);
+        };
         if self.is_in(room) {
             return Ok(StepResult::AlreadySo);
         }
         let via = via.to_vec();
-        let mut joined = new.join(room, via.clone(), nearness).await;
+        let joined = new.join(room, via.clone(), nearness).await;
         if let Err(Failure::Limited { .. }) = joined {
             // Asked only when a join has to wait, since local ones wait less.
             let members = self.members(room).await?;
@@ -150,9 +187,9 @@ impl Stage {
         }
         // Where the old account's homeserver is the way in, the join fails while that is away.
         if let (Err(Failure::Faulty { status: 502..=504, .. }), Some(old)) = (&joined, &self.old)
-            && old.was_away().await
+            && let Some(away) = old.away().await
         {
-            joined = new.join(room, via, Nearness::Elsewhere).await;
+            return Err(StepError::Away(Side::Old, away));
         }
         joined.map(|_room_id| StepResult::Done).map_err(|failure| StepError::of(Side::New, failure))
     }
@@ -223,9 +260,18 @@ impl Stage {
         Ok(StepResult::Done)
     }
 
-    pub(super) async fn raise(&self, room: &RoomId, level: i64) -> Result<StepResult, StepError> {
+    pub(super) async fn raise(
+        &self,
+        room: &RoomId,
+        level: i64,
+        ahead: bool,
+    ) -> Result<StepResult, StepError> {
         let Some(old) = &self.old else { return Ok(StepResult::NoAccess) };
         let failed = |failure| StepError::of(Side::Old, failure);
+        if ahead && old.is_limited(Action::State) {
+            return Err(failed(Failure::Limited { retry_after: None }));
+        }
+        let old = if ahead { old.at_once() } else { old.once() };
         let event_type = StateEventType::RoomPowerLevels;
         // Read right before it is written, so that nobody else's change is undone.
         let mut content =
@@ -248,7 +294,9 @@ impl Stage {
         tags: &BTreeMap<String, Option<f64>>,
         prefer_old: bool,
     ) -> Result<StepResult, StepError> {
-        let Some(new) = &self.new else { return Ok(StepResult::NoAccess) };
+        let Some(new) = self.new.as_ref().map(Account::once) else {
+            return Ok(StepResult::NoAccess);
+        };
         let failed = |failure| StepError::of(Side::New, failure);
         // Read right before they are written: the person may have tagged the room meanwhile.
         let known = new.tags(room).await.map_err(failed)?;

@@ -20,13 +20,16 @@ use ruma::{
     },
     room::RoomType,
     room_version_rules::RoomVersionRules,
-    serde::Raw,
+    serde::{JsonObject, Raw},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
 use super::{Survey, SurveyedRoom};
-use crate::{homeserver::Synced, migration::holdings::Holdings};
+use crate::{
+    homeserver::Synced,
+    migration::{fast::LOBBY_MARK, holdings::Holdings},
+};
 
 impl Survey {
     /// Reads a survey of `user_id` from its own `/sync`.
@@ -242,6 +245,7 @@ impl Events {
                 .content::<RoomCanonicalAliasEventContent>(StateEventType::RoomCanonicalAlias)
                 .and_then(|content| content.alias),
             space: create.room_type == Some(RoomType::Space),
+            lobby: self.is_lobby(user_id),
             encrypted: self.get(&StateEventType::RoomEncryption, "").is_some(),
             federated: create.federate,
             power_levels: RoomPowerLevels::new(
@@ -262,6 +266,14 @@ impl Events {
             tags: BTreeMap::new(),
             last_active: self.last_active,
         }
+    }
+
+    /// Whether `user_id` made the room for `fast`.
+    fn is_lobby(&self, user_id: &UserId) -> bool {
+        self.get(&StateEventType::RoomCreate, "").is_some_and(|create| create.sender == user_id)
+            && self
+                .content::<JsonObject>(StateEventType::RoomCreate)
+                .is_some_and(|content| content.contains_key(LOBBY_MARK))
     }
 
     /// Without the event, who joins sees what was said before

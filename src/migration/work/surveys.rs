@@ -172,11 +172,15 @@ impl Inner {
                 return Ok(Check::Memberships(memberships));
             };
             let _turn = self.readers.turn(migration).await;
-            let mut new_survey = self.survey_account(&new, Side::New, migration.id).await?;
-            let mut old_survey = match &old {
-                Some(old) => Some(self.survey_account(old, Side::Old, migration.id).await?),
-                None => None,
-            };
+            let (mut new_survey, mut old_survey) =
+                tokio::try_join!(self.survey_account(&new, Side::New, migration.id), async {
+                    match &old {
+                        Some(old) => {
+                            self.survey_account(old, Side::Old, migration.id).await.map(Some)
+                        }
+                        None => Ok(None),
+                    }
+                })?;
             let new_user = new.user_id();
             reread_power(old.as_ref(), old_survey.as_mut(), plan, new_user).await;
             let mut lacking = self.lacking(migration, plan, old_survey.as_ref(), &new_survey)?;

@@ -186,6 +186,7 @@ pub(in crate::bot) fn sample_report() -> Report {
     rooms[1].power_level = Some((50, StepResult::Failed(refused())));
     rooms[1].tags = Some(StepResult::NoAccess);
     rooms[2].power_out_of_reach = Some(75);
+    rooms[3].power_level = Some((75, StepResult::Done));
     rooms[2].own_tags_kept = true;
     Report {
         old: old(),

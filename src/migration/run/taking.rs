@@ -1,0 +1,123 @@
+//! The part of a run that takes steps.
+
+use std::time::Duration;
+
+use ruma::OwnedRoomOrAliasId;
+
+use super::{Run, RunEnd};
+use crate::{
+    homeserver::{Failure, Retries},
+    measure,
+    migration::{
+        PlannedRoom, StepResult,
+        step::{RoomRecord, Step, StepError, StepKind},
+    },
+};
+
+impl Run<'_> {
+    /// What is written down of what was done, unless it ended the run.
+    pub(super) fn written(done: Result<StepResult, StepError>) -> Result<StepResult, RunEnd> {
+        done.or_else(|error| Self::failure_of(error).map(StepResult::Failed))
+    }
+
+    /// Why a step failed, unless that ends the run.
+    pub(super) fn failure_of(error: StepError) -> Result<Failure, RunEnd> {
+        match error {
+            StepError::Failed(failure) | StepError::Away(_, failure) => Ok(failure),
+            // Only a step that is being taken finds out more, and it is then taken anew.
+            StepError::Stopped | StepError::Known(_) => Err(RunEnd::Stopped),
+            StepError::AccessLost(side) => Err(RunEnd::AccessLost(side)),
+            StepError::Broken(error) => Err(RunEnd::Broken(error)),
+        }
+    }
+
+    /// Takes one step, unless it has a result already, and writes down what came of it.
+    pub(super) async fn take(
+        &self,
+        step: Step,
+        room: &PlannedRoom,
+        record: &mut RoomRecord,
+    ) -> Result<(), RunEnd> {
+        let (kind, is_ahead) = (step.kind(), step.is_ahead());
+        if record.is_settled(kind) {
+            return Ok(());
+        }
+        let result = self.result_of(step, &room.room.id).await?;
+        if is_ahead && matches!(result, StepResult::Failed(_)) {
+            return Ok(());
+        }
+        self.settle(room, record, kind, result).await
+    }
+
+    /// Carries a step out, again and again while it fails for now.
+    pub(super) async fn result_of(
+        &self,
+        mut step: Step,
+        room: &OwnedRoomOrAliasId,
+    ) -> Result<StepResult, RunEnd> {
+        let mut retries = None;
+        loop {
+            let turn = self.turns.begin(&step, retries.is_some()).await;
+            let result = tokio::select! {
+                // A request on its way is waited for; only `AwaitJoin` has none.
+                biased;
+                result = Box::pin(step.run(room, &self.stage)) => result,
+                () = self.stop.cancelled(), if step.waits_for_a_person() => Err(StepError::Stopped),
+            };
+            let (failure, away) = match result {
+                Err(StepError::Known(known)) => {
+                    step = *known;
+                    continue;
+                }
+                Err(StepError::Failed(failure)) => (failure, None),
+                Err(StepError::Away(side, failure)) => (failure, Some(side)),
+                result => return Self::written(result),
+            };
+            let Some(pause) = self.pause_after(&failure, &step, &mut retries) else {
+                return Ok(StepResult::Failed(failure));
+            };
+            tracing::debug!(%room, ?step, ?pause, %failure, "to be tried again");
+            // Others go on meanwhile; but that nothing is there they need not all find out.
+            let turn = turn.filter(|_| failure.is_no_connection());
+            let waited = Box::pin(self.stage.wait_to_retry(&step, away, pause)).await;
+            waited.or_else(|error| Self::failure_of(error).map(drop))?;
+            drop(turn);
+        }
+    }
+
+    /// How long to wait before a step is tried again, if it is.
+    fn pause_after(
+        &self,
+        failure: &Failure,
+        step: &Step,
+        retries: &mut Option<Box<Retries>>,
+    ) -> Option<Duration> {
+        if step.is_ahead() {
+            return None;
+        }
+        if retries.is_none() {
+            *retries = self.stage.retries().map(Box::new);
+        }
+        retries.as_mut()?.pause_after(failure, self.clock.now())
+    }
+
+    /// Writes down what came of a step.
+    pub(super) async fn settle(
+        &self,
+        room: &PlannedRoom,
+        record: &mut RoomRecord,
+        kind: StepKind,
+        result: StepResult,
+    ) -> Result<(), RunEnd> {
+        let id = &room.room.id;
+        tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
+        measure::step(kind.name(), result.name());
+        record.steps.insert(kind, result);
+        if kind == StepKind::Invite {
+            record.held += self.stage.take_held();
+        }
+        self.journal.record_room(self.id, id.as_str(), record).await.map_err(RunEnd::Broken)?;
+        self.progressed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+}
