@@ -168,11 +168,11 @@ impl Entrance<'_> {
         rng: &mut impl Rng,
     ) -> Result<Session, BotError> {
         let (client, forwarder, token) = match way {
-            Way::Token(token) => (self.client(&record.base_url).await?, None, token.clone()),
+            Way::Token(token) => (self.client(&record.base_url, None).await?, None, token.clone()),
             Way::Service(own_user) => {
                 let forwarder = own_user.forward(&record.device_id, rng).await;
                 let forwarder = forwarder.map_err(BotError::Loopback)?;
-                let client = self.client(forwarder.base_url()).await?;
+                let client = self.client(forwarder.base_url(), Some(&forwarder)).await?;
                 let token = forwarder.secret().clone();
                 (client, Some(forwarder), token)
             }
@@ -186,7 +186,11 @@ impl Entrance<'_> {
         Ok((client, forwarder))
     }
 
-    async fn client(&self, base_url: &Url) -> Result<Client, BotError> {
+    async fn client(
+        &self,
+        base_url: &Url,
+        forwarder: Option<&Forwarder>,
+    ) -> Result<Client, BotError> {
         let path = self.config.storage.path.join("matrix");
         let store = SqliteStoreConfig::new(&path).key(Some(self.store.matrix_key()));
         let encryption = EncryptionSettings {
@@ -196,13 +200,17 @@ impl Entrance<'_> {
         };
         // As matrix-sdk has it by default, unverified devices are read and written to: those of
         // people seldom are anything else.
-        Client::builder()
+        let client = Client::builder()
             .homeserver_url(base_url)
             .respect_login_well_known(false)
             .sqlite_store_with_config_and_cache_path(store, None::<&Path>)
             .with_encryption_settings(encryption)
-            .request_config(RequestConfig::new().disable_retry().timeout(REQUEST_TIMEOUT))
-            .user_agent(concat!("tern/", env!("CARGO_PKG_VERSION")))
+            .request_config(RequestConfig::new().disable_retry().timeout(REQUEST_TIMEOUT));
+        let client = match forwarder {
+            Some(forwarder) => client.http_client(forwarder.client().clone()),
+            None => client.user_agent(concat!("tern/", env!("CARGO_PKG_VERSION"))),
+        };
+        client
             .build()
             .await
             .map_err(|source| BotError::EncryptionStore { path, source: Box::new(source) })

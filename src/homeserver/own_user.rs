@@ -141,7 +141,7 @@ impl OwnUser {
     ///
     /// # Errors
     ///
-    /// When nothing can listen on loopback.
+    /// When nothing can listen on loopback, or no HTTP client can be set up.
     pub(crate) async fn forward(
         &self,
         device_id: &DeviceId,

@@ -1,6 +1,6 @@
 //! The bot as an account that an application service covers.
 
-use std::path::Path;
+use std::{io::ErrorKind, net::TcpListener, path::Path};
 
 use lab::{
     Bot, BotOptions, Fault, Homeserver, Lab, Limits, Options, Proxy, Rule, Service, served_pair,
@@ -92,6 +92,39 @@ async fn where_services_make_devices_and_may_not_log_in_it_talks_encrypted_over_
         bot.stop().await.unwrap();
         bot.start_again().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_it_sends_to_itself_goes_past_a_proxy_that_the_environment_names() {
+    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+    let account = pair.old.own_user(&service, "unproxied").unwrap();
+    let servers = [&pair.old];
+    // By this name the homeserver is excepted; 127.0.0.1, where the bot listens for itself, is not.
+    let url = pair.old.url().replace("127.0.0.1", "localhost");
+    let settings = json!({
+        "bot": { "password": null, "appservice": pair.old.name(), "homeserver": url },
+        "homeservers": { pair.old.name().as_str(): url },
+        "access": { "allow": ["@*:*"] },
+    });
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let environment = ["http_proxy", "HTTP_PROXY", "ALL_PROXY"]
+        .map(|name| (name.to_owned(), format!("http://{}", proxy.local_addr().unwrap())))
+        .into_iter()
+        .chain(["no_proxy", "NO_PROXY"].map(|name| (name.to_owned(), "localhost".to_owned())));
+    let options = BotOptions {
+        settings,
+        service: Some(&service),
+        environment: environment.collect(),
+        ..BotOptions::new(Path::new(TERN), &account, &servers)
+    };
+    let bot = Bot::start(&pair.lab, options).await.unwrap();
+    let person = pair.old.person("unproxied-person").await.unwrap();
+    let chat = person.chat_with(bot.user_id(), true).await.unwrap();
+    chat.say("status").await.unwrap();
+    chat.hear_about("no migration").await.unwrap();
+    let connected = proxy.accept().map(|_| "connected").map_err(|error| error.kind());
+    assert_eq!(connected, Err(ErrorKind::WouldBlock));
 }
 
 #[tokio::test]

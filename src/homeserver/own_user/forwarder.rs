@@ -41,6 +41,7 @@ const ANSWERED: [header::HeaderName; 2] = [header::CONTENT_TYPE, header::RETRY_A
 pub(crate) struct Forwarder {
     base_url: Url,
     secret: Secret,
+    client: reqwest::Client,
     _stop: DropGuard,
 }
 
@@ -49,7 +50,7 @@ impl Forwarder {
     ///
     /// # Errors
     ///
-    /// When nothing can listen on loopback.
+    /// When nothing can listen on loopback, or no HTTP client can be set up.
     pub(super) async fn start(
         own_user: OwnUser,
         device_id: &DeviceId,
@@ -58,6 +59,7 @@ impl Forwarder {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let base_url = Url::parse(&format!("http://{}", listener.local_addr()?))
             .map_err(|error| io::Error::other(error.to_string()))?;
+        let client = reqwest::Client::builder().no_proxy().build().map_err(io::Error::other)?;
         let secret: String =
             rng.sample_iter(Alphanumeric).take(SECRET_LENGTH).map(char::from).collect();
         let secret = Secret::from(secret);
@@ -67,12 +69,18 @@ impl Forwarder {
         let stopped = stop.clone().cancelled_owned();
         let server = axum::serve(listener, router).with_graceful_shutdown(stopped);
         tokio::spawn(async move { server.await });
-        Ok(Self { base_url, secret, _stop: stop.drop_guard() })
+        Ok(Self { base_url, secret, client, _stop: stop.drop_guard() })
     }
 
     /// What matrix-sdk takes for the homeserver.
     pub(crate) fn base_url(&self) -> &Url {
         &self.base_url
+    }
+
+    /// The client that matrix-sdk is to use. It goes past any proxy that the environment names: what
+    /// is for this process alone is not to leave it.
+    pub(crate) fn client(&self) -> &reqwest::Client {
+        &self.client
     }
 
     /// What matrix-sdk takes for its access token.
