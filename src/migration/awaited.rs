@@ -106,8 +106,8 @@ impl Migrations {
         batch: Batch,
     ) -> Result<(), Refusal> {
         let inner = &self.0;
-        let _entry = inner.entry.lock().await;
         let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
+        let _entry = inner.entry.lock().await;
         may_ask(&migration, side)?;
         inner.busy(&migration.old.user_id, &migration)?;
         inner.busy(&migration.new.user_id, &migration)?;

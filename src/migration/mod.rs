@@ -34,6 +34,7 @@ use std::{
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use self::{
     asking::Asking,
@@ -105,7 +106,8 @@ struct Inner {
     sessions: Sessions,
     journal: Journal,
     jobs: Mutex<BTreeMap<MigrationId, Arc<Job>>>,
-    /// One at a time begins or joins a migration, so that no account gets into two.
+    /// One at a time begins or joins a migration, so that no account gets into two. Taken after the
+    /// turn to change a migration, which may be long in coming: nobody else waits for that.
     entry: tokio::sync::Mutex<()>,
     progressed: watch::Sender<u64>,
     /// Counted up with each change of a migration.
@@ -128,7 +130,12 @@ struct Readers(Mutex<HashMap<(OwnedServerName, OwnedServerName), Arc<Semaphore>>
 
 impl Readers {
     /// Waits until the accounts of `migration` may be read; they may be until the answer is dropped.
-    async fn turn(&self, migration: &Migration) -> Option<OwnedSemaphorePermit> {
+    /// Nothing when told to stop before.
+    async fn turn(
+        &self,
+        migration: &Migration,
+        stop: &CancellationToken,
+    ) -> Option<OwnedSemaphorePermit> {
         let server = |party: &Party| party.user_id.server_name().to_owned();
         let servers = (server(&migration.old), server(&migration.new));
         let readers = {
@@ -136,7 +143,7 @@ impl Readers {
             readers.entry(servers).or_insert_with(|| Arc::new(Semaphore::new(READERS))).clone()
         };
         // It is never closed.
-        readers.acquire_owned().await.ok()
+        stop.run_until_cancelled(readers.acquire_owned()).await?.ok()
     }
 }
 

@@ -289,7 +289,7 @@ impl Inner {
         let new = self.open(job, Side::New, stop).await?.map(Account::outlasting);
         let (old_user, new_user) = (&migration.old.user_id, &migration.new.user_id);
         let read = async || {
-            let _turn = self.readers.turn(migration).await;
+            let _turn = self.readers.turn(migration, stop).await;
             read_memberships(old.as_ref(), new.as_ref(), old_user, new_user)
                 .await
                 .map_err(|(side, failure)| Trouble::Failed(side, failure))

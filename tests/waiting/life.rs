@@ -8,9 +8,8 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture};
 use rand::{SeedableRng as _, rngs::StdRng};
-use ruma::{OwnedUserId, RoomId, UserId};
+use ruma::{OwnedUserId, UserId};
 use tern::{
     access::Login,
     appservice::Appservices,
@@ -18,12 +17,15 @@ use tern::{
     config,
     homeserver::Transport,
     migration::{Event, Migrations, Notice, Said, Settings},
-    moderation::{Host, InviteRequest, Moderation, Text, Words},
+    moderation::Moderation,
     secret::Secret,
     store::Store,
 };
 
-use crate::wire::Wire;
+use crate::{
+    wire::Wire,
+    words::{Nowhere, Plainly},
+};
 
 pub(crate) const PASSWORD: &str = "a password";
 
@@ -133,44 +135,4 @@ pub(crate) fn said(word: &str, by: &UserId) -> Said {
         room_id: "!chat:old.example".try_into().unwrap(),
         event_id: event_id.try_into().unwrap(),
     }
-}
-
-/// A bot that is in no room.
-#[derive(Debug)]
-struct Nowhere;
-
-impl Host for Nowhere {
-    fn invite<'a>(&'a self, _: &'a RoomId, _: &'a UserId) -> BoxFuture<'a, bool> {
-        async { false }.boxed()
-    }
-}
-
-/// One word for each message, by which it is known again.
-#[derive(Debug)]
-struct Plainly;
-
-impl Words for Plainly {
-    fn request(&self, _: &InviteRequest) -> Text {
-        text("asked")
-    }
-
-    fn knock_reason(&self, _: &InviteRequest) -> String {
-        "asked".to_owned()
-    }
-
-    fn reminder(&self, _: &InviteRequest) -> Text {
-        text("reminded")
-    }
-
-    fn ended(&self, _: &InviteRequest) -> Text {
-        text("ended")
-    }
-
-    fn thanks(&self, _: &InviteRequest, _: &UserId) -> Text {
-        text("thanked")
-    }
-}
-
-fn text(word: &str) -> Text {
-    Text { plain: word.to_owned(), html: word.to_owned() }
 }

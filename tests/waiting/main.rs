@@ -6,19 +6,20 @@
 mod estimates;
 mod life;
 mod wire;
+mod words;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use lab::sim::{Rates, Simulation};
 use serde_json::json;
 use tern::{
-    clock::{HeldClock, Timestamp},
+    clock::{Clock as _, HeldClock, Timestamp},
     migration::{Event, Unanswered},
     moderation::TIME_PER_ROOM,
 };
 
 use self::{
-    life::{Chat, PASSWORD, Pair, live},
+    life::{Chat, PASSWORD, Pair, begin, live, open, said as says},
     wire::Wire,
 };
 
@@ -135,4 +136,39 @@ fn two_hundred_rooms_are_asked_in_within_the_limits_and_hold_up_nobody() {
     let last = posts.iter().rposition(|post| of_nora(&post.path)).unwrap();
     assert!(last < 45, "the last of twenty came as number {last}");
     assert_eq!(wire.simulation.rooms_of(nora.new.as_str()), 5);
+}
+
+#[test]
+fn a_logout_that_is_never_answered_keeps_nobody_else_waiting() {
+    let (mara, nora) = (Pair::of("mara"), Pair::of("nora"));
+    let wire = Wire::new(HeldClock::new(at(Duration::ZERO)), town(&[(&mara, 0, 1), (&nora, 0, 1)]));
+    let folder = tempfile::tempdir().unwrap();
+    wire.run(async {
+        let (migrations, _moderation) = open(&wire, folder.path()).await;
+        let mut notices = migrations.notices().unwrap();
+        begin(&migrations, &mara).await;
+        while let Some(notice) = notices.recv().await {
+            match notice.event {
+                Event::PlanReady if notice.to == mara.old => {
+                    migrations.go(&says("go", &mara.old)).await.unwrap();
+                }
+                Event::Finished => break,
+                _ => {}
+            }
+        }
+        wire.hang("/logout");
+        let (forget, plan) = (says("forget", &mara.old), says("plan", &mara.new));
+        let hers = async {
+            tokio::join!(migrations.forget(&forget), async {
+                drop(migrations.plan(&plan).await);
+            })
+        };
+        let start = says("start", &nora.old);
+        tokio::select! {
+            biased;
+            _ = hers => panic!("the logout was not to be answered"),
+            started = migrations.start(&start, &nora.new) => started.unwrap(),
+            () = wire.clock.sleep(minutes(600)) => panic!("she waits for somebody else"),
+        }
+    });
 }

@@ -36,14 +36,22 @@ pub(crate) struct Wire {
     pub(crate) posts: Mutex<Vec<Post>>,
     /// Messages of which nobody hears that they were sent, by number.
     lost: Mutex<BTreeSet<usize>>,
+    /// What is never answered: requests whose path ends so.
+    hangs: Mutex<Option<&'static str>>,
     /// Writes that the store's own threads are about.
     writing: AtomicUsize,
 }
 
 impl Wire {
     pub(crate) fn new(clock: Arc<HeldClock>, simulation: Simulation) -> Arc<Self> {
-        let (posts, lost, writing) = (Mutex::default(), Mutex::default(), AtomicUsize::new(0));
-        Arc::new(Self { clock, simulation, posts, lost, writing })
+        let (posts, lost, hangs) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let writing = AtomicUsize::new(0);
+        Arc::new(Self { clock, simulation, posts, lost, hangs, writing })
+    }
+
+    /// Leaves requests without an answer whose path ends so.
+    pub(crate) fn hang(&self, end: &'static str) {
+        *self.hangs.lock().unwrap() = Some(end);
     }
 
     /// The answers to these messages come when there is no process any more to take them.
@@ -84,6 +92,9 @@ impl Carrier for Wire {
         request: http::Request<Vec<u8>>,
     ) -> BoxFuture<'_, Result<http::Response<Vec<u8>>, Failure>> {
         Box::pin(async move {
+            if self.hangs.lock().unwrap().is_some_and(|end| request.uri().path().ends_with(end)) {
+                future::pending::<()>().await;
+            }
             let now = self.clock.now();
             let since_1970 = Duration::try_from(now.as_duration()).unwrap();
             let answer = self.simulation.answer(&request, since_1970);

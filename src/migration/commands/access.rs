@@ -172,7 +172,6 @@ impl Inner {
     async fn forget(&self, job: &Arc<Job>, said: &Said) -> Result<Vec<OwnedUserId>, Refusal> {
         job.rest().await;
         self.try_to_put_rules_back(job, &CancellationToken::new()).await?;
-        let _turn = job.turn().await;
         job.end_consent();
         let migration = job.migration();
         let mut not_logged_out = Vec::new();
@@ -185,6 +184,9 @@ impl Inner {
             }
             Sessions::drop_from(&mut batch, migration.id, side);
         }
+        // Who began it anew meanwhile got nowhere without consent.
+        job.rest().await;
+        let _turn = job.turn().await;
         if let Some(follower) = self.follower.get() {
             follower.forget(&mut batch, migration.id)?;
         }

@@ -71,8 +71,8 @@ impl Migrations {
     /// [`Refusal::NoSuchRequest`], [`Refusal::Busy`].
     pub async fn accept(&self, said: &Said, old: &UserId) -> Result<(), Refusal> {
         let inner = self.inner();
-        let _entry = inner.entry.lock().await;
         let (job, turn, mut migration) = self.request(said, old).await?;
+        let _entry = inner.entry.lock().await;
         inner.busy(&said.by, &migration)?;
         let now = inner.now();
         migration.new.consent = Some(consent_of(said, now));

@@ -20,8 +20,8 @@ impl Migrations {
     /// [`Refusal::Busy`] when one account is in another migration by now.
     pub async fn plan(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
-        let _entry = inner.entry.lock().await;
         let (job, turn, mut migration, _) = inner.latest(&said.by).await?;
+        let _entry = inner.entry.lock().await;
         if !matches!(migration.phase, Phase::AwaitingGo | Phase::Failed(_) | Phase::Finished) {
             return Err(wrong_phase(&migration));
         }
@@ -97,8 +97,8 @@ impl Migrations {
     /// now.
     pub async fn retry(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
-        let _entry = inner.entry.lock().await;
         let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
+        let _entry = inner.entry.lock().await;
         only(side, Side::Old)?;
         if migration.phase != Phase::Running && !migration.phase.is_carried_out() {
             return Err(wrong_phase(&migration));

@@ -1,6 +1,8 @@
 //! Copying holdings from one account to the other: each is read from both right before it is
 //! written, and written only where the new account still lacks it.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use ruma::{
     MxcUri, OwnedMxcUri, RoomId, UserId,
     events::{GlobalAccountDataEventType, RoomAccountDataEventType, StateEventType},
@@ -29,10 +31,11 @@ pub(crate) struct Transfer<'a> {
     new: &'a Account,
     bot: &'a UserId,
     journal: &'a Journal,
+    copies: Mutex<Copies>,
     /// Held while a file is copied, so that none is copied twice.
-    copies: tokio::sync::Mutex<Copies>,
+    copying: tokio::sync::Mutex<()>,
     /// How many images of packs may still be copied.
-    allowance: tokio::sync::Mutex<images::Allowance>,
+    allowance: Mutex<images::Allowance>,
 }
 
 type Done = Result<StepResult, StepError>;
@@ -53,7 +56,8 @@ impl<'a> Transfer<'a> {
         journal: &'a Journal,
         copies: Copies,
     ) -> Self {
-        Self { id, old, new, bot, journal, copies: copies.into(), allowance: Default::default() }
+        let (copying, allowance) = Default::default();
+        Self { id, old, new, bot, journal, copies: copies.into(), copying, allowance }
     }
 
     /// Copies one holding; `prefer_old` also where the new account has its own.
@@ -94,7 +98,7 @@ impl<'a> Transfer<'a> {
     async fn avatar(&self, prefer_old: bool) -> Done {
         let (old, new) = self.profiles().await?;
         let Some(uri) = profile::avatar(&old) else { return Ok(StepResult::AlreadySo) };
-        let known = copied(uri.clone(), &*self.copies.lock().await);
+        let known = copied(uri.clone(), &self.copies());
         let lack = compare(Some(known), profile::avatar(&new));
         if !lack.calls_for_writing(prefer_old) {
             return Ok(StepResult::AlreadySo);
@@ -134,7 +138,7 @@ impl<'a> Transfer<'a> {
         let theirs = RoomProfile::of(theirs.unwrap_or_default()).beside(&old_profile, old_user);
         let ours = RoomProfile::of(member.clone());
         let own = ours.beside(&new_profile, new_user);
-        let lack = compare_in_room(&theirs, &ours, &own, &*self.copies.lock().await);
+        let lack = compare_in_room(&theirs, &ours, &own, &self.copies());
         if !lack.calls_for_writing(prefer_old) {
             return Ok(StepResult::AlreadySo);
         }
@@ -161,7 +165,7 @@ impl<'a> Transfer<'a> {
         let mut own = new.clone();
         let is_pack = images::is_pack(event_type);
         if is_pack {
-            let known = self.copies.lock().await;
+            let known = self.copies();
             images::replace(&mut old, &known);
             images::replace(&mut own, &known);
         }
@@ -183,7 +187,7 @@ impl<'a> Transfer<'a> {
     async fn copy_images(&self, pack: &mut JsonObject) -> Result<usize, StepError> {
         let mut left = 0;
         for uri in images::on_server(pack, self.old.user_id().server_name()) {
-            if self.allowance.lock().await.is_used_up() {
+            if self.allowance().is_used_up() {
                 left += 1;
                 continue;
             }
@@ -196,7 +200,7 @@ impl<'a> Transfer<'a> {
                 Err(error) => return Err(error),
             }
         }
-        images::replace(pack, &*self.copies.lock().await);
+        images::replace(pack, &self.copies());
         Ok(left)
     }
 
@@ -294,16 +298,24 @@ impl<'a> Transfer<'a> {
         if is_there {
             return Ok(uri.to_owned());
         }
-        let mut copies = self.copies.lock().await;
-        if let Some(copy) = copies.get(uri) {
+        let _turn = self.copying.lock().await;
+        if let Some(copy) = self.copies().get(uri) {
             return Ok(copy.clone());
         }
         let file = self.old.download(uri).await.map_err(on_old)?;
-        self.allowance.lock().await.use_up(file.content.len());
+        self.allowance().use_up(file.content.len());
         let copy = self.new.upload(file).await.map_err(on_new)?;
         self.journal.record_copy(self.id, uri, &copy).await.map_err(StepError::Broken)?;
-        copies.insert(uri.to_owned(), copy.clone());
+        self.copies().insert(uri.to_owned(), copy.clone());
         Ok(copy)
+    }
+
+    fn copies(&self) -> MutexGuard<'_, Copies> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn allowance(&self) -> MutexGuard<'_, images::Allowance> {
+        self.allowance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

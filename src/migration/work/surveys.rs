@@ -62,7 +62,7 @@ impl Inner {
     ) -> Result<Plan, Trouble> {
         let old = self.open(job, Side::Old, stop).await?;
         let new = self.open(job, Side::New, stop).await?;
-        let _turn = self.readers.turn(migration).await;
+        let _turn = self.readers.turn(migration, stop).await;
         let (mut old_survey, mut new_survey) = tokio::try_join!(
             async {
                 match &old {
@@ -171,7 +171,7 @@ impl Inner {
                     .map_err(|(side, failure)| Trouble::Failed(side, failure))?;
                 return Ok(Check::Memberships(memberships));
             };
-            let _turn = self.readers.turn(migration).await;
+            let _turn = self.readers.turn(migration, stop).await;
             let (mut new_survey, mut old_survey) =
                 tokio::try_join!(self.survey_account(&new, Side::New, migration.id), async {
                     match &old {
