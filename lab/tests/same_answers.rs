@@ -134,7 +134,33 @@ async fn about_rooms(homes: &Homes<'_>) -> Vec<Answer> {
     let alias = format!("%23same-public:{via}");
     answers.push(ask(&new, Method::POST, &format!("v3/join/{alias}"), json!({}), "alias").await);
     answers.extend(about_other_doors(homes, &old, &new, &via).await);
+    answers.extend(about_reactions(&old, &other, &public).await);
     answers
+}
+
+/// What relates to a message, asked for by who is in the room and by who is not.
+async fn about_reactions(inside: &Account, outside: &Account, room: &OwnedRoomId) -> Vec<Answer> {
+    let send = async |kind: &str, content: &Value| {
+        // One transaction ID is one event, whatever its type.
+        let path = format!("/_matrix/client/v3/rooms/{room}/send/{kind}/of-{kind}");
+        let sent = inside.send_raw(Method::PUT, &path, content).await.unwrap();
+        sent["event_id"].as_str().unwrap().to_owned()
+    };
+    let message = send("m.room.message", &json!({ "msgtype": "m.text", "body": "terns" })).await;
+    let relation = json!({ "rel_type": "m.annotation", "event_id": message, "key": "✅" });
+    let reaction = send("m.reaction", &json!({ "m.relates_to": relation })).await;
+    let path = |to: &str| format!("v1/rooms/{room}/relations/{to}/m.annotation/m.reaction");
+    let found = format!("/_matrix/client/{}", path(&message));
+    let found = inside.send_raw(Method::GET, &found, &Value::Null).await.unwrap();
+    assert_eq!(found["chunk"][0]["event_id"], reaction.as_str(), "{found}");
+    let get = async |account, path: String, question| {
+        ask(account, Method::GET, &path, Value::Null, question).await
+    };
+    vec![
+        get(inside, path(&message), "reactions").await,
+        get(inside, path("$nothing"), "reactions to nothing").await,
+        get(outside, path(&message), "reactions, from outside").await,
+    ]
 }
 
 /// Restricted, upgraded, knockable and unfederated rooms.

@@ -16,12 +16,15 @@ use tern::{
     clock::Clock as _,
     homeserver::Transport,
     migration::{Event, Migrations, Phase, Refusal, Said, Settings},
+    moderation::Moderation,
     secret::Secret,
     store::Store,
 };
 
 use crate::{
+    court::{Court, patience},
     director::Director,
+    words::{Nowhere, Plainly},
     world::{BOT, MARA, MARA_NEW, PASSWORD},
 };
 
@@ -29,16 +32,40 @@ use crate::{
 /// nothing twice that comes with the same one.
 pub(crate) type Chat = Mutex<BTreeMap<u64, (OwnedUserId, Event)>>;
 
+/// How long it takes at most until what moderators read says how it ended.
+const CLOSING: Duration = Duration::from_secs(60);
+
 /// How long people wait before they say again what was refused.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Lives until the migration is finished and everything is told.
+/// The bot, as far as it is not the chat.
+struct Bot {
+    migrations: Migrations,
+    moderation: Moderation,
+}
+
+/// Lives until the migration is finished, moderators have answered or are no longer waited for, and
+/// everything is told.
 pub(crate) async fn live(
     director: Arc<Director>,
     path: &Path,
     chat: &Chat,
+    court: &Court,
     fast: bool,
 ) -> Migrations {
+    let bot = open(&director, path).await;
+    tokio::select! {
+        biased;
+        migrations = talk(&bot, &director, chat, fast) => migrations,
+        error = bot.moderation.run(Arc::new(Nowhere)) => panic!("{error}"),
+        () = async {
+            court.attend(&director).await;
+            std::future::pending().await
+        } => unreachable!(),
+    }
+}
+
+async fn open(director: &Arc<Director>, path: &Path) -> Bot {
     let mut rng = StdRng::seed_from_u64(1);
     let store = Store::open(path, &path.join("key"), &mut rng).unwrap();
     let store = store.witnessed(director.clone());
@@ -54,20 +81,31 @@ pub(crate) async fn live(
         quiet_after: Duration::from_secs(31_536_000),
     };
     let bot = BOT.try_into().unwrap();
+    let appservices = Appservices::default();
     let migrations =
-        Migrations::open(bot, settings, store, transport, Appservices::default(), clock).unwrap();
+        Migrations::open(bot, settings, store.clone(), transport, appservices, clock.clone())
+            .unwrap();
+    let moderation =
+        Moderation::new(patience(), migrations.clone(), store, clock, Box::new(Plainly));
+    Bot { migrations, moderation }
+}
+
+async fn talk(bot: &Bot, director: &Director, chat: &Chat, fast: bool) -> Migrations {
+    let migrations = &bot.migrations;
     let mut notices = migrations.notices().unwrap();
     migrations.resume_all();
-    say_all(&migrations, &director, fast).await;
-    while !(notices.is_empty() && is_finished(&migrations)) {
+    say_all(bot, director, fast).await;
+    while !(notices.is_empty() && is_finished(migrations)) {
         let notice = notices.recv().await.unwrap();
         director.pass(format!("post notice {}", notice.id)).await;
         chat.lock().unwrap().insert(notice.id, (notice.to.clone(), notice.event.clone()));
         director.pass(format!("posted notice {}", notice.id)).await;
         migrations.delivered(notice.id).await.unwrap();
-        say_all(&migrations, &director, fast).await;
+        say_all(bot, director, fast).await;
     }
-    migrations
+    // What was asked is closed a moment after it came to its end.
+    director.clock.sleep(CLOSING).await;
+    migrations.clone()
 }
 
 fn is_finished(migrations: &Migrations) -> bool {
@@ -76,7 +114,8 @@ fn is_finished(migrations: &Migrations) -> bool {
 }
 
 /// Whatever can be said in this phase and was not said before.
-async fn say_all(migrations: &Migrations, director: &Director, fast: bool) {
+async fn say_all(bot: &Bot, director: &Director, fast: bool) {
+    let migrations = &bot.migrations;
     let (old, new) = (<&UserId>::try_from(MARA).unwrap(), <&UserId>::try_from(MARA_NEW).unwrap());
     loop {
         let phase = migrations.of(old).ok().map(|(migration, _)| migration.phase);
@@ -86,6 +125,7 @@ async fn say_all(migrations: &Migrations, director: &Director, fast: bool) {
             Some(Phase::AwaitingAccess) => &[("login", old), ("login", new)],
             Some(Phase::AwaitingGo) if fast => &[("fast", old), ("go", old)],
             Some(Phase::AwaitingGo) => &[("go", old)],
+            Some(Phase::Finished) => &[("ask", old)],
             _ => &[],
         };
         let unsaid = wanted
@@ -98,6 +138,7 @@ async fn say_all(migrations: &Migrations, director: &Director, fast: bool) {
             "accept" => migrations.accept(&said, old).await,
             "go" => migrations.go(&said).await,
             "fast" => agree_to_fast(migrations, &said).await,
+            "ask" => ask(&bot.moderation, &said).await,
             _ => migrations.login(&said, Login::Password(Secret::from(PASSWORD.to_owned()))).await,
         };
         match done {
@@ -111,6 +152,11 @@ async fn say_all(migrations: &Migrations, director: &Director, fast: bool) {
 async fn agree_to_fast(migrations: &Migrations, said: &Said) -> Result<(), Refusal> {
     assert!(migrations.offer_fast(said).await?.is_some(), "it is worth it");
     migrations.choose_fast(said, true).await.map(drop)
+}
+
+async fn ask(moderation: &Moderation, said: &Said) -> Result<(), Refusal> {
+    assert_eq!(moderation.propose(said, None).await?.askable().count(), 4);
+    moderation.send(said).await.map(drop)
 }
 
 fn said(word: &str, by: &UserId) -> Said {

@@ -7,11 +7,13 @@ use ruma::exports::http;
 use serde_json::{Value, json};
 use tern::clock::Timestamp;
 
+use crate::court::Manner;
+
 pub(crate) const BOT: &str = "@tern:old.example";
 pub(crate) const MARA: &str = "@mara:old.example";
 pub(crate) const MARA_NEW: &str = "@mara:new.example";
 pub(crate) const PASSWORD: &str = "a password";
-const JONAS: &str = "@jonas:old.example";
+pub(crate) const JONAS: &str = "@jonas:old.example";
 const AYSE: &str = "@ayse:new.example";
 
 /// When everything begins.
@@ -23,20 +25,27 @@ fn now() -> Duration {
     Duration::from_secs(1_780_000_000)
 }
 
+/// Everything before the move begins.
+#[derive(Debug)]
+pub(crate) struct Town {
+    pub(crate) simulation: Simulation,
+    /// Rooms that only their moderators open.
+    pub(crate) closed: Vec<(String, Manner)>,
+}
+
 /// An account that sends requests of its own.
-struct Hand<'a> {
+pub(crate) struct Hand<'a> {
     simulation: &'a Simulation,
     user: &'static str,
     token: String,
 }
 
 impl<'a> Hand<'a> {
-    fn of(simulation: &'a Simulation, user: &'static str) -> Self {
-        simulation.register(user, PASSWORD);
+    pub(crate) fn of(simulation: &'a Simulation, user: &'static str) -> Self {
         Self { simulation, user, token: simulation.log_in(user, "HAND") }
     }
 
-    fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         self.ask_at(method, &format!("client/v3/{path}"), body)
     }
 
@@ -64,18 +73,42 @@ impl<'a> Hand<'a> {
 }
 
 /// Everything, with Synapse's limits, which nobody has used up yet.
-pub(crate) fn settle() -> Simulation {
+pub(crate) fn settle() -> Town {
     let simulation = Simulation::new(Rates::open());
+    for user in [MARA, MARA_NEW, JONAS, AYSE] {
+        simulation.register(user, PASSWORD);
+    }
     let [mara, new, jonas, ayse] =
         [MARA, MARA_NEW, JONAS, AYSE].map(|user| Hand::of(&simulation, user));
     rooms(&mara, &new, &jonas, &ayse);
     doors(&mara, &jonas);
     holdings(&mara, &new);
+    let closed = closed(&jonas);
     // Fresh buckets: what was done so far counts for nothing.
     for server in [lab::sim::OLD, lab::sim::NEW] {
         simulation.limit(server, Rates::default());
     }
-    simulation
+    // Moderators are at no limit.
+    simulation.exempt(JONAS);
+    Town { simulation, closed }
+}
+
+/// Rooms that only their moderators open.
+fn closed(jonas: &Hand<'_>) -> Vec<(String, Manner)> {
+    use Manner::{Invites, InvitesWhoKnocks, IsSilent, SaysNo};
+    let room = |(name, manner): (&str, Manner)| {
+        let mut body = json!({
+            "name": name, "power_level_content_override": { "invite": 50, "users": {} },
+        });
+        if manner == InvitesWhoKnocks {
+            let rule = json!({ "join_rule": "knock" });
+            body["initial_state"] = json!([{ "type": "m.room.join_rules", "content": rule }]);
+        }
+        (jonas.room(&body, &[MARA]), manner)
+    };
+    let rooms =
+        [("Strict", Invites), ("Knock", InvitesWhoKnocks), ("Never", SaysNo), ("Quiet", IsSilent)];
+    rooms.map(room).into()
 }
 
 /// Rooms that are entered by themselves, by invitation, or not at all.
@@ -94,10 +127,6 @@ fn rooms(mara: &Hand<'_>, new: &Hand<'_>, jonas: &Hand<'_>, ayse: &Hand<'_>) {
         mara.put(&format!("user/{MARA}/rooms/{room}/tags/u.own"), &json!({}));
         mara.put(&format!("user/{MARA}/rooms/{room}/account_data/m.example"), &json!({ "a": 1 }));
     }
-    let strict = json!({
-        "name": "Strict", "power_level_content_override": { "invite": 50, "users": {} },
-    });
-    jonas.room(&strict, &[MARA]);
     let banned = mara.room(&json!({ "name": "Banned" }), &[JONAS]);
     mara.ask("POST", &format!("rooms/{banned}/ban"), &json!({ "user_id": MARA_NEW }));
     let alone = json!({ "name": "Alone", "creation_content": { "m.federate": false } });

@@ -105,6 +105,9 @@ impl World {
             (_, ["client", "v3", "rooms", room, rest @ ..]) => {
                 self.in_room(request, user, room, rest, now)
             }
+            ("GET", ["client", "v1", "rooms", room, "relations", event, relation, kind]) => {
+                self.relations(user, room, event, (relation, kind))
+            }
             (_, ["client", "v3", "user", owner, rest @ ..]) if *owner == user => {
                 self.own_data(request, user, rest)
             }

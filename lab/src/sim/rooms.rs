@@ -258,7 +258,7 @@ impl World {
         now: Duration,
     ) -> Result<Answer, Refusal> {
         self.may_write(user, now)?;
-        let transaction = format!("{room_id}/{kind}/{transaction}");
+        let transaction = format!("{room_id}/{transaction}");
         if let Some(sent) = self.account(user).sent.get(&transaction) {
             return Ok(Answer::ok(&json!({ "event_id": sent })));
         }

@@ -1,12 +1,12 @@
 //! What the homeservers know, seen from outside.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
 use super::{
     Answer, Refusal, Simulation,
-    world::{Room, World, server_of},
+    world::{Event, Room, World, server_of},
 };
 
 /// An event that people in a room can see.
@@ -87,6 +87,28 @@ impl World {
     pub(super) fn joined_rooms(&self, user: &str) -> Vec<&String> {
         let rooms = self.accounts.get(user).into_iter().flat_map(|account| &account.rooms);
         rooms.filter(|id| self.rooms.get(*id).is_some_and(|room| room.is_joined(user))).collect()
+    }
+
+    /// The events of one type that relate in one way to another, the newest first.
+    pub(super) fn relations(
+        &self,
+        user: &str,
+        room: &str,
+        to: &str,
+        (relation, kind): (&str, &str),
+    ) -> Result<Answer, Refusal> {
+        let timeline = &self.room_of(user, room)?.timeline;
+        if !timeline.iter().any(|event| event.id() == to) {
+            return Err(Refusal::new(404, "M_UNKNOWN", "Unknown parent event."));
+        }
+        let relates = |event: &&Arc<Event>| {
+            let relates_to = &event.content["m.relates_to"];
+            &*event.kind == kind
+                && relates_to["rel_type"] == relation
+                && relates_to["event_id"] == to
+        };
+        let events = timeline.iter().rev().filter(relates).map(|event| event.shown());
+        Ok(Answer::ok(&json!({ "chunk": events.collect::<Vec<_>>() })))
     }
 
     /// What can be seen of a room from outside.
