@@ -33,6 +33,9 @@ pub struct Config {
     pub access: Access,
     /// Where homeservers are that need not be looked for; also the bot's own, if it is given.
     pub homeservers: BTreeMap<OwnedServerName, Url>,
+    /// Whether homeservers that are looked for may be at addresses of this machine or of a private
+    /// network.
+    pub private_addresses: bool,
     /// The servers that the bot is an application service of.
     pub appservices: Appservices,
     /// Where things are kept.

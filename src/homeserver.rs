@@ -5,7 +5,9 @@
 //! [`Pacing`], which sends as fast as the homeserver allows and no faster.
 
 mod account;
+mod addresses;
 mod calls;
+mod clients;
 mod discovery;
 mod failure;
 mod own_user;
@@ -20,7 +22,7 @@ pub use self::{
     failure::{Failure, Fault},
     own_user::OwnUser,
     pacing::{Action, Budget, Kind, Pacing, Wait, WaitReason},
-    transport::{Carrier, Transport, TransportError},
+    transport::{Carrier, Reach, Transport, TransportError},
 };
 
 pub use crate::config::Timeouts;

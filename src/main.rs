@@ -19,7 +19,7 @@ use tern::{
     bot,
     clock::{SharedClock, SystemClock},
     config::Config,
-    homeserver::Transport,
+    homeserver::{Reach, Transport},
     logging,
     measure::Counted,
     migration::{Migrations, Settings},
@@ -97,12 +97,7 @@ async fn run(config: &Path) -> anyhow::Result<()> {
     let mut rng = StdRng::from_os_rng();
     let store = Store::open(&config.storage.path, &config.storage.key_file, &mut rng)?;
     let clock: SharedClock = Arc::new(SystemClock);
-    let transport = Transport::new(
-        clock.clone(),
-        StdRng::from_rng(&mut rng),
-        config.homeservers.clone(),
-        config.timeouts,
-    )?;
+    let transport = Transport::new(clock.clone(), StdRng::from_rng(&mut rng), reach(&config))?;
     transport.pacing().keep_in(&store).await?;
     let migrations = Migrations::open(
         config.bot.user_id.clone(),
@@ -124,6 +119,15 @@ async fn run(config: &Path) -> anyhow::Result<()> {
     };
     let (ended, _) = tokio::join!(chat, serve);
     Ok(ended?)
+}
+
+/// How the configuration has homeservers reached.
+fn reach(config: &Config) -> Reach {
+    Reach {
+        configured: config.homeservers.clone(),
+        private_addresses: config.private_addresses,
+        timeouts: config.timeouts,
+    }
 }
 
 /// Listens for whom the configuration names: homeservers that the bot is an application service of,
@@ -155,7 +159,7 @@ async fn check(config: &Path) -> anyhow::Result<bool> {
     let config = Config::load(config, environment())?;
     logging::init(&config.log)?;
     let (clock, rng) = (Arc::new(SystemClock), StdRng::from_os_rng());
-    let transport = Transport::new(clock, rng, config.homeservers.clone(), config.timeouts)?;
+    let transport = Transport::new(clock, rng, reach(&config))?;
     check::check(&config, &transport, &mut stdout()).await.context("cannot print the result")
 }
 

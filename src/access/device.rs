@@ -165,7 +165,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// As in [`Account::act`]; [`Failure::Unsendable`] when it cannot be encrypted.
+    /// As in [`Account::act`]; [`Failure::Unencryptable`] when it cannot be encrypted.
     pub(crate) async fn send_message(
         &self,
         account: &Account,
@@ -182,9 +182,9 @@ impl Device {
             CollectStrategy::AllDevices,
         );
         self.share_key(account, room, settings).await?;
-        let content = Raw::from_json(to_raw_value(content).map_err(unsendable)?);
+        let content = Raw::from_json(to_raw_value(content).map_err(unencryptable)?);
         let sealed = self.machine.encrypt_room_event_raw(room, "m.room.message", &content).await;
-        account.send_encrypted(room, &sealed.map_err(unsendable)?.content, transaction).await
+        account.send_encrypted(room, &sealed.map_err(unencryptable)?.content, transaction).await
     }
 
     /// Gives everybody in a room the key to what is said next.
@@ -203,12 +203,12 @@ impl Device {
             self.ask_for_devices(account, &id, &query).await?;
         }
         let claim = self.machine.get_missing_sessions(people.iter().copied()).await;
-        if let Some((id, claim)) = claim.map_err(unsendable)? {
+        if let Some((id, claim)) = claim.map_err(unencryptable)? {
             let answer = account.claim_keys(claim).await?;
-            self.machine.mark_request_as_sent(&id, &answer).await.map_err(unsendable)?;
+            self.machine.mark_request_as_sent(&id, &answer).await.map_err(unencryptable)?;
         }
         let shared = self.machine.share_room_key(room, people.iter().copied(), settings).await;
-        for request in shared.map_err(unsendable)? {
+        for request in shared.map_err(unencryptable)? {
             self.send_to_devices(account, &request.txn_id, &request).await?;
         }
         Ok(())
@@ -218,7 +218,7 @@ impl Device {
     ///
     /// # Errors
     ///
-    /// As in [`Account::act`]; [`Failure::Unsendable`] when the keys cannot be read or written.
+    /// As in [`Account::act`]; [`Failure::Unencryptable`] when the keys cannot be read or written.
     pub(crate) async fn receive(
         &self,
         account: &Account,
@@ -233,7 +233,7 @@ impl Device {
             next_batch_token: Some(response.next_batch.clone()),
         };
         let received = self.machine.receive_sync_changes(changes, &READ_FROM).await;
-        received.map_err(unsendable)?;
+        received.map_err(unencryptable)?;
         self.send_outgoing(account).await
     }
 
@@ -268,19 +268,19 @@ impl Device {
 
     /// Sends what there is to be sent about keys.
     async fn send_outgoing(&self, account: &Account) -> Result<(), Failure> {
-        for request in self.machine.outgoing_requests().await.map_err(unsendable)? {
+        for request in self.machine.outgoing_requests().await.map_err(unencryptable)? {
             let id = request.request_id();
             match request.request() {
                 AnyOutgoingRequest::KeysUpload(upload) => {
                     let answer = account.upload_keys(upload.clone()).await?;
-                    self.machine.mark_request_as_sent(id, &answer).await.map_err(unsendable)?;
+                    self.machine.mark_request_as_sent(id, &answer).await.map_err(unencryptable)?;
                 }
                 AnyOutgoingRequest::KeysQuery(query) => {
                     self.ask_for_devices(account, id, query).await?;
                 }
                 AnyOutgoingRequest::KeysClaim(claim) => {
                     let answer = account.claim_keys(claim.clone()).await?;
-                    self.machine.mark_request_as_sent(id, &answer).await.map_err(unsendable)?;
+                    self.machine.mark_request_as_sent(id, &answer).await.map_err(unencryptable)?;
                 }
                 AnyOutgoingRequest::ToDeviceRequest(request) => {
                     self.send_to_devices(account, id, request).await?;
@@ -304,7 +304,7 @@ impl Device {
         let answer = account.query_keys(request).await?;
         let own = answer.device_keys.get(self.machine.user_id());
         let is_shown = own.is_some_and(|devices| devices.contains_key(self.machine.device_id()));
-        self.machine.mark_request_as_sent(id, &answer).await.map_err(unsendable)?;
+        self.machine.mark_request_as_sent(id, &answer).await.map_err(unencryptable)?;
         if query.device_keys.contains_key(self.machine.user_id()) && !is_shown {
             self.show_again(account).await?;
         }
@@ -315,9 +315,10 @@ impl Device {
     /// though it still has them itself.
     async fn show_again(&self, account: &Account) -> Result<(), Failure> {
         let (user_id, device_id) = (self.machine.user_id(), self.machine.device_id());
-        let device = self.machine.get_device(user_id, device_id, None).await.map_err(unsendable)?;
+        let device =
+            self.machine.get_device(user_id, device_id, None).await.map_err(unencryptable)?;
         let Some(device) = device else { return Ok(()) };
-        let keys = to_raw_value(device.as_device_keys()).map_err(unsendable)?;
+        let keys = to_raw_value(device.as_device_keys()).map_err(unencryptable)?;
         let mut request = upload_keys::v3::Request::new();
         request.device_keys = Some(Raw::from_json(keys));
         account.upload_keys(request).await.map(drop)
@@ -335,10 +336,10 @@ impl Device {
             request.messages.clone(),
         );
         let answer = account.send_to_devices(send).await?;
-        self.machine.mark_request_as_sent(id, &answer).await.map_err(unsendable)
+        self.machine.mark_request_as_sent(id, &answer).await.map_err(unencryptable)
     }
 }
 
-fn unsendable(error: impl std::fmt::Display) -> Failure {
-    Failure::Unsendable(error.to_string())
+fn unencryptable(error: impl std::fmt::Display) -> Failure {
+    Failure::Unencryptable(error.to_string())
 }

@@ -41,7 +41,7 @@ fn what_is_left_out_has_a_default() {
     assert!(config.access.allows(user_id!("@anyone:example.org")));
     assert!(!config.access.allows(user_id!("@anyone:elsewhere.org")));
     assert!(config.access.admins.is_empty());
-    assert!(config.homeservers.is_empty());
+    assert!(config.homeservers.is_empty() && !config.private_addresses);
     assert_eq!(config.storage.path, Path::new("data"));
     assert_eq!(config.storage.key_file, Path::new("data/key"));
     assert_eq!(config.consent.expires, Duration::from_secs(86_400));
@@ -167,7 +167,7 @@ fn an_unknown_key_is_named_with_its_line() {
     let text = format!("{LEAST}  prefx: \"!move\"\n");
     insta::assert_snapshot!(error(&text), @"config.yaml: bot: unknown field `prefx`, expected one of `homeserver`, `user_id`, `password`, `password_file`, `appservice`, `display_name`, `prefix` at line 4 column 3");
     let text = format!("{LEAST}logs: info\n");
-    insta::assert_snapshot!(error(&text), @"config.yaml: unknown field `logs`, expected one of `bot`, `access`, `homeservers`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `timeouts`, `log` at line 4 column 1");
+    insta::assert_snapshot!(error(&text), @"config.yaml: unknown field `logs`, expected one of `bot`, `access`, `homeservers`, `private_addresses`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `timeouts`, `log` at line 4 column 1");
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_wrong_override_names_its_variable() {
     insta::assert_snapshot!(with("TERN_CONSENT__EXPIRES", "7"), @"environment variable TERN_CONSENT__EXPIRES: a duration looks like \"24h\" or \"3d\"");
     insta::assert_snapshot!(with("TERN_LOG__LEVEL", "info"), @"environment variable TERN_LOG__LEVEL: invalid type: map, expected a string");
     insta::assert_snapshot!(with("TERN_BOT", "hunter2"), @r#"environment variable TERN_BOT: invalid type: string "hunter2", expected keys with values"#);
-    insta::assert_snapshot!(with("TERN_", "hunter2"), @"environment variable TERN_: unknown field ``, expected one of `bot`, `access`, `homeservers`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `timeouts`, `log`");
+    insta::assert_snapshot!(with("TERN_", "hunter2"), @"environment variable TERN_: unknown field ``, expected one of `bot`, `access`, `homeservers`, `private_addresses`, `appservices`, `storage`, `web`, `consent`, `moderation`, `plan`, `timeouts`, `log`");
 }
 
 proptest::proptest! {

@@ -5,6 +5,8 @@ use reqwest::{StatusCode, header};
 use ruma::api::error::ErrorCode;
 use serde::{Deserialize, Serialize};
 
+use super::addresses::Private;
+
 /// How many characters of a homeserver's own words are kept.
 const MESSAGE_LENGTH: usize = 200;
 
@@ -77,6 +79,10 @@ pub enum Failure {
     #[error("the request cannot be sent: {0}")]
     Unsendable(String),
 
+    /// The message is for an encrypted room, and cannot be encrypted.
+    #[error("the message cannot be encrypted: {0}")]
+    Unencryptable(String),
+
     /// The work was stopped while the request waited for its turn; it was not sent, or was last
     /// answered with a wait.
     #[error("stopped before it was sent")]
@@ -97,6 +103,9 @@ pub enum Fault {
     /// The homeserver took too long.
     #[error("it did not answer in time")]
     Timeout,
+    /// It is at an address of a private network, and not in the configuration.
+    #[error("{0}")]
+    Private(String),
     /// The connection broke before the answer was complete.
     #[error("the connection broke ({0})")]
     Broken(String),
@@ -114,7 +123,8 @@ impl Failure {
             Self::TokenGone { .. }
             | Self::Deactivated
             | Self::Refused { .. }
-            | Self::Unsendable(_) => false,
+            | Self::Unsendable(_)
+            | Self::Unencryptable(_) => false,
         }
     }
 
@@ -205,10 +215,19 @@ impl Failure {
     }
 }
 
+impl From<Private> for Fault {
+    fn from(private: Private) -> Self {
+        Self::Private(private.to_string())
+    }
+}
+
 impl Fault {
     fn from_transport(error: &reqwest::Error) -> Self {
         if let Some(tls) = causes(error).find_map(tls_error) {
             return Self::Tls(readable(&tls.to_string()));
+        }
+        if let Some(private) = causes(error).find_map(|cause| cause.downcast_ref::<Private>()) {
+            return Self::from(*private);
         }
         if error.is_timeout() {
             return Self::Timeout;

@@ -42,7 +42,8 @@ fn transport(clock: &Arc<HeldClock>) -> Transport {
         long_request: Duration::from_secs(5),
         ..Timeouts::default()
     };
-    Transport::new(clock.clone(), StdRng::seed_from_u64(1), BTreeMap::new(), timeouts).unwrap()
+    let reach = Reach { timeouts, private_addresses: true, ..Reach::default() };
+    Transport::new(clock.clone(), StdRng::seed_from_u64(1), reach).unwrap()
 }
 
 async fn account(transport: &Transport, fake: &Fake) -> Account {

@@ -9,7 +9,6 @@ use std::{
 use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
-use reqwest::redirect;
 use ruma::{
     OwnedServerName, ServerName,
     api::{IncomingResponse, auth_scheme::SendAccessToken, error::IntoHttpError},
@@ -17,7 +16,11 @@ use ruma::{
 };
 use url::Url;
 
-use super::{AccountRequest, Failure, Pacing, Server, failure::readable};
+use super::{
+    AccountRequest, Failure, Pacing, Server,
+    clients::{Clients, Redirects},
+    failure::readable,
+};
 use crate::{
     clock::SharedClock,
     config::Timeouts,
@@ -58,6 +61,17 @@ pub trait Carrier: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'_, Result<http::Response<Vec<u8>>, Failure>>;
 }
 
+/// Where homeservers are, and how long they may take.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// Where homeservers are that need not be looked for.
+    pub configured: BTreeMap<OwnedServerName, Url>,
+    /// Whether all others may be at addresses of this machine or of a private network.
+    pub private_addresses: bool,
+    /// How long requests may take.
+    pub timeouts: Timeouts,
+}
+
 /// The HTTP client cannot be set up, most often because the system has no certificates.
 #[derive(Debug, thiserror::Error)]
 #[error("the HTTP client cannot be set up")]
@@ -82,48 +96,20 @@ struct Inner {
 /// How requests get to homeservers.
 #[derive(Debug)]
 enum Way {
-    Http {
-        /// Follows no redirect, so that no token and no password goes where it was not sent.
-        client: reqwest::Client,
-        /// For well-known files, which may be elsewhere.
-        redirected_client: reqwest::Client,
-        timeouts: Timeouts,
-    },
+    Http(Clients),
     Carried(Arc<dyn Carrier>),
 }
 
-/// Whether an answer may send the request elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Redirects {
-    Refused,
-    Followed,
-}
-
 impl Transport {
-    /// A transport that takes the homeservers in `configured` to be where it says, and looks for
+    /// A transport that takes the homeservers in the configuration to be where it says, and looks for
     /// all others. `rng` spreads retries.
     ///
     /// # Errors
     ///
     /// When the HTTP client cannot be set up.
-    pub fn new(
-        clock: SharedClock,
-        rng: StdRng,
-        configured: BTreeMap<OwnedServerName, Url>,
-        timeouts: Timeouts,
-    ) -> Result<Self, TransportError> {
-        let client = |redirects| {
-            reqwest::Client::builder()
-                .user_agent(concat!("tern/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(timeouts.connect)
-                .redirect(redirects)
-                .build()
-        };
-        let way = Way::Http {
-            client: client(redirect::Policy::none())?,
-            redirected_client: client(redirect::Policy::limited(5))?,
-            timeouts,
-        };
+    pub fn new(clock: SharedClock, rng: StdRng, reach: Reach) -> Result<Self, TransportError> {
+        let Reach { configured, private_addresses, timeouts } = reach;
+        let way = Way::Http(Clients::new(timeouts, private_addresses)?);
         Ok(Self::by(way, timeouts.retry_after, clock, rng, configured))
     }
 
@@ -226,20 +212,24 @@ impl Transport {
         request: http::Request<Vec<u8>>,
         allowance: Allowance,
     ) -> Result<http::Response<Vec<u8>>, Failure> {
-        let (client, timeouts) = match &self.0.way {
+        let clients = match &self.0.way {
             Way::Carried(carrier) => return carrier.carry(request).await,
-            Way::Http { client, timeouts, .. } if redirects == Redirects::Refused => {
-                (client, timeouts)
-            }
-            Way::Http { redirected_client, timeouts, .. } => (redirected_client, timeouts),
+            Way::Http(clients) => clients,
         };
         let mut request = reqwest::Request::try_from(request)
             .map_err(|error| Failure::Unsendable(readable(&error.without_url().to_string())))?;
+        let timeouts = clients.timeouts();
         let timeout = if allowance.long { timeouts.long_request } else { timeouts.request };
         *request.timeout_mut() = Some(timeout);
         let method = request.method().clone();
         // Without the query, which is long for a sync and says nothing.
         let (host, path) = (host(request.url()), request.url().path().to_owned());
+        let client = clients
+            .client_for(request.url(), self.is_configured(request.url()), redirects)
+            .map_err(|private| Failure::Unreachable {
+                host: host.clone(),
+                fault: private.into(),
+            })?;
         let answer = client.execute(request).await;
         let status = answer.as_ref().ok().map(|answer| answer.status().as_u16());
         if allowance.counted {
@@ -248,6 +238,10 @@ impl Transport {
         let answer = answer.map_err(|error| Failure::from_transport(&host, &error))?;
         tracing::debug!(%method, host, path, status = answer.status().as_u16(), "answered");
         read_body(answer, allowance.answer, &host).await
+    }
+
+    fn is_configured(&self, url: &Url) -> bool {
+        self.0.configured.values().any(|base_url| base_url.origin() == url.origin())
     }
 
     pub(super) fn configured(&self, name: &ServerName) -> Option<&Url> {

@@ -350,7 +350,9 @@ impl Inner {
         let content = content::thanks(&request, &self.words.thanks(&request, to), to);
         match self.say(id, &old, room, &content, &transaction(&request, to.as_str())).await {
             // Whoever may not speak any more thanks nobody.
-            Ok(_) | Err(Failure::Refused { .. } | Failure::Unsendable(_)) => {}
+            Ok(_)
+            | Err(Failure::Refused { .. } | Failure::Unsendable(_) | Failure::Unencryptable(_)) => {
+            }
             Err(failure) => return Err(failure.into()),
         }
         self.records

@@ -275,7 +275,12 @@ impl Inner {
                 let state = transaction(request, "ended");
                 match self.say(id, old, &message.room_id, &content, &state).await {
                     // The old account may not be there any more, or not be able to encrypt.
-                    Ok(_) | Err(Failure::Refused { .. } | Failure::Unsendable(_)) => {}
+                    Ok(_)
+                    | Err(
+                        Failure::Refused { .. }
+                        | Failure::Unsendable(_)
+                        | Failure::Unencryptable(_),
+                    ) => {}
                     Err(failure) => return Err(failure.into()),
                 }
             }

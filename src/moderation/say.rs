@@ -19,7 +19,7 @@ impl Inner {
     ///
     /// # Errors
     ///
-    /// As in [`Account::act`]; [`Failure::Unsendable`] when it would have to be encrypted and cannot
+    /// As in [`Account::act`]; [`Failure::Unencryptable`] when it would have to be encrypted and cannot
     /// be.
     pub(super) async fn say(
         &self,
@@ -32,11 +32,12 @@ impl Inner {
         let Some(state) = old.state(room, StateEventType::RoomEncryption, "").await? else {
             return old.send_message(room, content, transaction).await;
         };
-        let unsendable = |why: &str| Failure::Unsendable(why.to_owned());
+        let unencryptable = |why: &str| Failure::Unencryptable(why.to_owned());
         let encryption: RoomEncryptionEventContent = serde_json::from_value(state.into())
-            .map_err(|_| unsendable("it is not clear how the room is encrypted"))?;
+            .map_err(|_| unencryptable("it is not clear how the room is encrypted"))?;
         let device = self.migrations.device(id, Side::Old, false).await;
-        let device = device.ok_or_else(|| unsendable("there is no device to encrypt it with"))?;
+        let device =
+            device.ok_or_else(|| unencryptable("there is no device to encrypt it with"))?;
         device.send_message(old, room, encryption, content, transaction).await
     }
 }

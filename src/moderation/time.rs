@@ -118,7 +118,9 @@ impl Inner {
         let reminder = match self.say(id, &old, room, &content, &again).await {
             Ok(event_id) => Some(event_id),
             // Whoever may not speak any more is not heard by trying again.
-            Err(Failure::Refused { .. } | Failure::Unsendable(_)) => None,
+            Err(Failure::Refused { .. } | Failure::Unsendable(_) | Failure::Unencryptable(_)) => {
+                None
+            }
             Err(failure) => return Err(failure.into()),
         };
         self.records

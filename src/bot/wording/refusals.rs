@@ -268,7 +268,8 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
         Failure::Refused { message, .. } => {
             line!("the server refused, and says {words}", words = quote(message))
         }
-        Failure::Unsendable(_) => "what you sent cannot be put into a request".into(),
+        Failure::Unsendable(_) => "that cannot be put into a request".into(),
+        Failure::Unencryptable(_) => "I could not encrypt the message".into(),
         Failure::Stopped => "it was stopped in the middle".into(),
     }
 }
@@ -276,21 +277,21 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
 fn discover_words(error: &DiscoverError) -> Line {
     match error {
         DiscoverError::Unreachable { url, fault } => {
-            line!("I cannot reach {url}; {why}.", url = url.to_string(), why = fault_words(fault))
+            line!("I cannot reach {url}; {why}", url = url.to_string(), why = fault_words(fault))
         }
         DiscoverError::Tls { url, what } => line!(
-            "{url} has no secure connection ({what}).",
+            "{url} has no secure connection ({what})",
             url = url.to_string(),
             what = what.clone()
         ),
         DiscoverError::NotHomeserver { url, .. } => {
-            line!("{url} does not answer like a Matrix server.", url = url.to_string())
+            line!("{url} does not answer like a Matrix server", url = url.to_string())
         }
         DiscoverError::NotAHost { name } => {
-            line!("{name} is not the name of a host.", name = name.to_string())
+            line!("{name} is not the name of a host", name = name.to_string())
         }
         DiscoverError::BadWellKnown { url, .. } => {
-            line!("{url} does not say where the server is.", url = url.to_string())
+            line!("{url} does not say where the server is", url = url.to_string())
         }
     }
 }
@@ -300,6 +301,7 @@ fn fault_words(fault: &Fault) -> Value {
         Fault::NoConnection(_) => Value::from("it does not answer"),
         Fault::Tls(_) => Value::from("its connection is not secure"),
         Fault::Timeout => Value::from("it takes too long to answer"),
+        Fault::Private(_) => Value::from("it is in a private network, where I do not look"),
         Fault::Broken(_) => Value::from("the connection broke"),
     }
 }

@@ -226,6 +226,7 @@ fn failed_logins() {
     let url: url::Url = "https://old.example/".parse().unwrap();
     let discovery = [
         DiscoverError::Unreachable { url: url.clone(), fault: Fault::NoConnection("x".into()) },
+        DiscoverError::Unreachable { url: url.clone(), fault: Fault::Private("x".into()) },
         DiscoverError::Tls { url: url.clone(), what: "certificate has expired".into() },
         DiscoverError::NotHomeserver { url: url.clone(), what: "x".into() },
         DiscoverError::NotAHost { name: "old.example".try_into().unwrap() },

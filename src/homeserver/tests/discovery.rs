@@ -1,12 +1,16 @@
 use axum::{
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use ruma::server_name;
+use ruma::{OwnedServerName, server_name};
 use serde_json::json;
 use url::Url;
 
-use super::{super::discovery::WellKnown, fake::json, *};
+use super::{
+    super::{clients::Clients, discovery::WellKnown},
+    fake::json,
+    *,
+};
 
 async fn well_known(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> WellKnown {
     let fake = Fake::start(move |_, _| answer()).await;
@@ -69,13 +73,8 @@ async fn the_configuration_goes_before_looking_and_what_was_found_is_kept_for_an
     let fake = Fake::start(|_, _| StatusCode::NOT_FOUND.into_response()).await;
     let clock = clock();
     let name = server_name!("nowhere.invalid");
-    let transport = Transport::new(
-        clock.clone(),
-        StdRng::seed_from_u64(1),
-        BTreeMap::from([(name.to_owned(), fake.url().clone())]),
-        Timeouts::default(),
-    )
-    .unwrap();
+    let configured = BTreeMap::from([(name.to_owned(), fake.url().clone())]);
+    let transport = public(&clock, configured);
     let server = transport.discover(name).await.unwrap();
     assert_eq!(server.base_url(), fake.url());
 
@@ -84,6 +83,51 @@ async fn the_configuration_goes_before_looking_and_what_was_found_is_kept_for_an
     transport.discover(name).await.unwrap();
     clock.advance(Duration::from_secs(3601));
     transport.discover(name).await.unwrap_err();
+}
+
+/// One that looks in no private network.
+fn public(clock: &Arc<HeldClock>, configured: BTreeMap<OwnedServerName, Url>) -> Transport {
+    let reach = Reach { configured, ..Reach::default() };
+    Transport::new(clock.clone(), StdRng::seed_from_u64(1), reach).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_at_a_private_address_is_connected_to_only_where_the_configuration_names_it() {
+    let fake = Fake::start(|_, _| StatusCode::NOT_FOUND.into_response()).await;
+    let port = fake.url().port().unwrap();
+    let by_name: Url = format!("http://localhost:{port}").parse().unwrap();
+    let transport = public(&clock(), BTreeMap::new());
+    for url in [fake.url(), &by_name] {
+        let error = transport.server_at(url).await.unwrap_err();
+        let is_private =
+            matches!(&error, DiscoverError::Unreachable { fault: Fault::Private(_), .. });
+        assert!(is_private && error.to_string().contains("under `homeservers`"), "{error}");
+        assert!(matches!(transport.well_known(url).await, WellKnown::Nothing));
+    }
+    assert_eq!(fake.connections(), 0);
+    let name = server_name!("beside.invalid").to_owned();
+    let transport = public(&clock(), BTreeMap::from([(name, by_name.clone())]));
+    transport.server_at(&by_name).await.unwrap();
+    transport.server_at(fake.url()).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn no_redirect_leads_to_a_private_address() {
+    let inside = Fake::start(|_, _| json(200, &json!({}))).await;
+    let target = inside.url().to_string();
+    let outside = Fake::start(move |_, _| {
+        (StatusCode::FOUND, [(header::LOCATION, target.clone())]).into_response()
+    })
+    .await;
+    let clients = |private| Clients::new(Timeouts::default(), private).unwrap();
+    let follow = async |clients: Clients| {
+        // As if the first address were a public one.
+        let client = clients.redirecting().clone();
+        client.get(outside.url().clone()).send().await.map(|answer| answer.status())
+    };
+    assert_eq!(follow(clients(true)).await.unwrap(), 200);
+    assert!(follow(clients(false)).await.unwrap_err().is_redirect());
+    assert_eq!(inside.calls().len(), 1);
 }
 
 #[tokio::test]

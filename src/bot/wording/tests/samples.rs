@@ -251,6 +251,7 @@ pub(in crate::bot) fn sample_requests() -> Vec<InviteRequest> {
         RequestState::OutOfRoom,
         RequestState::NotAsked(None),
         RequestState::NotAsked(Some(refused())),
+        RequestState::NotAsked(Some(Failure::Unencryptable("no device".into()))),
     ];
     let rooms = ["!closed:old.example", "!hand:old.example", "!failed:old.example"];
     let numbered = ways.into_iter().cycle().zip(rooms.into_iter().cycle()).zip(states);
