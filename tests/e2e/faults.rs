@@ -18,13 +18,13 @@ const SURVEY: &str = "tern.asked_at";
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A scene whose bot reaches the homeservers through proxies.
-struct Broken {
-    scene: Scene<'static>,
-    old: Proxy,
-    new: Proxy,
+pub(crate) struct Broken {
+    pub(crate) scene: Scene<'static>,
+    pub(crate) old: Proxy,
+    pub(crate) new: Proxy,
 }
 
-async fn broken(name: &str) -> Broken {
+pub(crate) async fn broken(name: &str) -> Broken {
     let request = Duration::from_secs(5);
     broken_within(name, request, Duration::from_millis(500)).await
 }
@@ -308,55 +308,6 @@ async fn a_homeserver_that_is_stopped_and_started_in_the_middle_of_a_run_is_wait
 }
 
 #[tokio::test]
-async fn a_session_that_ends_in_the_middle_is_asked_for_again_and_nothing_else_is_lost() {
-    for soft_logout in [true, false] {
-        let Broken { scene, new, old: _passes } = broken(&format!("gone-{soft_logout}")).await;
-        let mut rooms = Vec::new();
-        for number in 0..6 {
-            rooms.push(scene.room(RoomSpec::public(&format!("Public {number}"))).await);
-        }
-        let chats = scene.planned().await;
-        let error = json!({ "errcode": "M_UNKNOWN_TOKEN", "soft_logout": soft_logout });
-        new.add(Rule::on(Method::POST, "/join/", Fault::json(401, &error)).after(2));
-        chats.old.say("go").await.unwrap();
-        chats.new.hear_about("no longer accepts").await.unwrap();
-        new.clear();
-        log_in(&chats.new).await;
-        // The run goes on by itself.
-        chats.old.hear_about("`forget`").await.unwrap();
-        for room in &rooms {
-            assert!(is_in(&scene.new, room).await);
-        }
-    }
-}
-
-#[tokio::test]
-async fn an_account_that_is_deactivated_halfway_ends_nothing_but_its_access() {
-    let Broken { scene, new, old: _passes } = broken("deactivated").await;
-    for number in 0..6 {
-        scene.room(RoomSpec::public(&format!("Public {number}"))).await;
-    }
-    let chats = scene.planned().await;
-    new.add(Rule::on(Method::POST, "/join/", Fault::Delay(Duration::from_secs(2))).after(1));
-    chats.old.say("go").await.unwrap();
-    lab::wait::until("a join is on its way", PATIENCE, || async {
-        Ok((new.seen(&Method::POST, "/join/") > 0).then_some(()))
-    })
-    .await
-    .unwrap();
-    let who = json!({ "type": "m.id.user", "user": scene.new.user_id() });
-    let proof = json!({
-        "type": "m.login.password", "identifier": who, "password": scene.new.password(),
-    });
-    let path = "/_matrix/client/v3/account/deactivate";
-    scene.new.send_raw(Method::POST, path, &json!({ "auth": proof })).await.unwrap();
-    let told = chats.old.hear_about("no longer accepts").await.unwrap().body;
-    assert!(told.contains(scene.new.user_id().as_str()), "{told}");
-    chats.old.say("cancel").await.unwrap();
-    chats.old.hear_about("has ended").await.unwrap();
-}
-
-#[tokio::test]
 async fn a_reading_that_takes_long_is_told_of() {
     let Broken { scene, old, new: _passes } = broken("slow").await;
     scene.private_room("Slow").await;
@@ -375,4 +326,17 @@ async fn a_reading_that_takes_long_is_told_of() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn an_invitation_that_the_homeserver_does_not_know_of_yet_is_accepted_again() {
+    let Broken { scene, old, new: _passes } = broken("early").await;
+    let unknown = json!({
+        "errcode": "M_FORBIDDEN", "error": "You are not invited to this room.",
+    });
+    old.add(Rule::on(Method::POST, "/join", Fault::json(403, &unknown)).times(2));
+    let chat = scene.old.chat_with(scene.bot.user_id(), false).await.unwrap();
+    chat.say("status").await.unwrap();
+    chat.hear_about("You are in no migration").await.unwrap();
+    assert_eq!(old.seen(&Method::POST, "/join"), 3);
 }

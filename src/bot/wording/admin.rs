@@ -16,10 +16,14 @@ const LISTED: usize = 50;
 pub(crate) fn admin_migrations(migrations: &[Migration], now: Timestamp) -> Message {
     let (over, going): (Vec<_>, Vec<_>) =
         migrations.iter().partition(|migration| migration.phase.is_over());
+    let over = count(over.len(), "is over", "are over");
+    if going.is_empty() {
+        return Message::new(line!("**No migration is under way.** {over}.", over = over));
+    }
     let head = line!(
-        "**{going}** not over, and {over} over.",
+        "**{going}** not over, and {over}.",
         going = count(going.len(), "migration", "migrations"),
-        over = over.len()
+        over = over
     );
     let listed = going.iter().rev().take(LISTED).map(|migration| {
         line!(
@@ -72,7 +76,8 @@ pub(crate) fn admin_show(
     ))
     .list(points)
     .and(line!(
-        "`admin pause {id}`, `admin resume {id}` and `admin cancel {id}` are told to both accounts.",
+        "`admin pause {id}`, `admin resume {id}` and `admin cancel {id}` act on it, and I tell both \
+         accounts.",
         id = number(migration)
     ))
 }
@@ -98,11 +103,16 @@ pub(crate) fn admin_not_now(migration: &Migration) -> Message {
         id = number(migration),
         phase = phase(&migration.phase)
     ))
-    .and("Say `admin show` with its number for more.")
+    .and(line!("`admin show {id}` tells more.", id = number(migration)))
 }
 
 /// After `admin announce`.
 pub(crate) fn admin_announced(told: usize) -> Message {
+    if told == 0 {
+        return Message::new(
+            "I told nobody: no account of a server that I am here for has a migration that is not over.",
+        );
+    }
     Message::new(line!(
         "I am telling it to {n} whose migration is not over.",
         n = count(told, "local account", "local accounts")

@@ -24,14 +24,14 @@ pub(crate) fn mistake(mistake: &Mistake<'_, Command>) -> Message {
             "I do not know {word}. Say `help` to see what I understand.",
             word = quote(word)
         )),
-        Mistake::Arguments { command, problem } => arguments(&command.help, problem),
+        Mistake::Arguments { command, problem } => arguments(command, problem),
     }
 }
 
-fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
+fn arguments(command: &Command, problem: &ArgumentProblem) -> Message {
     let what = match problem {
         ArgumentProblem::Missing => {
-            line!("Something is missing after `{usage}`.", usage = word(help))
+            line!("Something is missing after `{name}`.", name = command.name)
         }
         ArgumentProblem::TooMuch => {
             line!("I am not sure what you mean, so I did nothing: there is more than I expect.")
@@ -43,7 +43,7 @@ fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
         ArgumentProblem::NotARoom { word: text, nearest: Some(nearest) } => line!(
             "{text} is not a room that I can look up. Did you mean `{command} {nearest}`?",
             text = quote(text),
-            command = word(help),
+            command = command.name,
             nearest = *nearest
         ),
         ArgumentProblem::NotARoom { word: text, nearest: None } => line!(
@@ -84,17 +84,12 @@ fn arguments(help: &Help, problem: &ArgumentProblem) -> Message {
         }
     };
     Message::new(what)
-        .and(line!("For example: `{example}`", example = help.example))
-        .and(line!("`help {command}` tells more.", command = word(help)))
+        .and(line!("For example: `{example}`", example = command.help.example))
+        .and(line!("`help {command}` tells more.", command = command.name))
 }
 
 /// The command as it is most likely meant: without what may be left out.
 fn likely(help: &Help) -> &'static str {
     let first = help.usage.split(", ").next().unwrap_or(help.usage);
     first.split(" [").next().unwrap_or(first)
-}
-
-/// The command word of a usage.
-fn word(help: &Help) -> &'static str {
-    help.usage.split(' ').next().unwrap_or(help.usage)
 }

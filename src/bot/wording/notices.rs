@@ -15,7 +15,7 @@ use super::{
 use crate::{
     clock::Timestamp,
     homeserver::Failure,
-    migration::{Access, By, Event, Migration, Outcome, Phase, Plan, Progress, Report, Side},
+    migration::{Access, By, Event, Migration, OutcomeKind, Phase, Plan, Progress, Report, Side},
     moderation::InviteRequest,
 };
 
@@ -381,7 +381,12 @@ fn access_lost(side: Side, facts: &Facts<'_>) -> Message {
         server = server(migration, side),
         who = account(migration, side, facts.reader)
     );
-    Message::new(lost).and(to_go_on(side, facts))
+    let gone = line!(
+        "If that account is gone for good, say `cancel`: I then tell you what is done and what is \
+         not."
+    );
+    let is_other = side != facts.reader;
+    Message::new(lost).and(to_go_on(side, facts)).and_maybe(is_other.then_some(gone))
 }
 
 fn to_go_on(side: Side, facts: &Facts<'_>) -> Line {
@@ -448,12 +453,13 @@ fn cancelled(by: By, facts: &Facts<'_>) -> Message {
             new = &facts.migration.new.user_id
         ));
     };
-    let joined = super::report::brought_in(report);
-    let invited = report.rooms.iter().filter(|row| row.outcome == Outcome::Invited).count();
+    let counts = report.counts();
+    let count = |kind| counts.get(&kind).copied().unwrap_or_default();
+    let (invited, not_tried) = (count(OutcomeKind::Invited), count(OutcomeKind::NotTried));
     Message::new(said)
         .and(line!(
             "What was done stays: I brought the new account into {rooms}.",
-            rooms = super::value::rooms(joined)
+            rooms = super::value::rooms(count(OutcomeKind::Joined))
         ))
         .and_maybe((invited > 0).then(|| {
             line!(
@@ -461,6 +467,11 @@ fn cancelled(by: By, facts: &Facts<'_>) -> Message {
                 rooms = super::value::rooms(invited)
             )
         }))
+        .and_maybe(
+            (not_tried > 0).then(|| {
+                line!("I did not get to {rooms}.", rooms = super::value::rooms(not_tried))
+            }),
+        )
         .and(
             "`report` tells room by room. `forget` logs my sessions out and deletes what I stored.",
         )

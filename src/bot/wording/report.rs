@@ -68,6 +68,10 @@ pub(crate) fn report(
         report,
         power_in_advance,
     );
+    let message = listed(message, "I **did not get to** these rooms:", report, |row| {
+        (row.outcome == Outcome::NotTried && migration.phase.is_over())
+            .then(|| line!("{room}", room = room(&row.room)))
+    });
     let message =
         listed(message, "The new account **cannot get into** these rooms:", report, |row| {
             let Outcome::Unreachable(reason) = &row.outcome else { return None };
@@ -129,11 +133,6 @@ fn held(report: &Report) -> Option<Line> {
         time = time,
         server = report.new.server_name().to_string()
     ))
-}
-
-/// How many rooms the bot brought the new account into.
-pub(super) fn brought_in(report: &Report) -> usize {
-    report.rooms.iter().filter(|row| row.outcome == Outcome::Joined).count()
 }
 
 fn is_there(outcome: &Outcome) -> bool {
