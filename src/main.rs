@@ -3,27 +3,27 @@
 use std::{
     env,
     ffi::OsString,
-    io::{Write as _, stderr, stdout},
+    io::{self, Write as _, stderr, stdout},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::{Args, Parser, Subcommand};
 use futures_util::future::join_all;
 use rand::{SeedableRng as _, rngs::StdRng};
 use ruma::OwnedServerName;
 use tern::{
     appservice::NewRegistration,
-    bot,
+    bot::{self, BotError},
     clock::{SharedClock, SystemClock},
     config::Config,
     homeserver::{Reach, Transport},
     logging,
     measure::Counted,
     migration::{Migrations, Settings},
-    store::Store,
+    store::{Store, StoreError},
     web::{Health, Listener, Observation},
 };
 use tokio_util::sync::CancellationToken;
@@ -95,7 +95,34 @@ async fn run(config: &Path) -> anyhow::Result<()> {
     let config = Config::load(config, environment())?;
     logging::init(&config.log)?;
     let mut rng = StdRng::from_os_rng();
-    let store = Store::open(&config.storage.path, &config.storage.key_file, &mut rng)?;
+    let path = &config.storage.path;
+    let store = Store::open(path, &config.storage.key_file, &mut rng)
+        .map_err(|error| damaged(error.into(), || Store::keep_files(path)))?;
+    let ended = run_on(store.clone(), config, rng).await;
+    ended.map_err(|error| damaged(error, || store.keep_records()))
+}
+
+/// Says besides what became of a store that is damaged, if that is why the bot cannot run.
+fn damaged(error: anyhow::Error, keep: impl FnOnce() -> io::Result<PathBuf>) -> anyhow::Error {
+    let of_store = match error.downcast_ref::<BotError>() {
+        Some(BotError::Store(error)) => Some(error),
+        _ => error.downcast_ref::<StoreError>(),
+    };
+    if !of_store.is_some_and(StoreError::is_damage) {
+        return error;
+    }
+    let kept = match keep() {
+        Ok(kept) => format!("What there still is of it is kept in {}.", kept.display()),
+        Err(why) => format!("What there still is of it could not be kept aside ({why})."),
+    };
+    anyhow!(
+        "{error:#}. {kept} Bring the directory storage.path back from a backup, and start Tern again; \
+         docs/admin.md tells more"
+    )
+}
+
+/// Runs the bot on this store until it is told to stop.
+async fn run_on(store: Store, config: Config, mut rng: StdRng) -> anyhow::Result<()> {
     let clock: SharedClock = Arc::new(SystemClock);
     let transport = Transport::new(clock.clone(), StdRng::from_rng(&mut rng), reach(&config))?;
     transport.pacing().keep_in(&store).await?;

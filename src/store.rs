@@ -6,6 +6,7 @@
 use std::{
     fmt, io,
     marker::PhantomData,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -23,11 +24,15 @@ use zeroize::Zeroizing;
 
 use crate::secret::{ExposeSecret, Secret};
 
+mod aside;
 mod error;
 mod key;
 mod meta;
 
 pub use self::error::StoreError;
+
+/// The folder of the database.
+const DATABASE: &str = "sled";
 
 /// The table that holds encrypted secrets.
 const SECRETS: &str = "secret";
@@ -97,7 +102,7 @@ impl Store {
         key_file: &Path,
         rng: &mut impl CryptoRng,
     ) -> Result<Self, StoreError> {
-        let dir = path.join("sled");
+        let dir = path.join(DATABASE);
         key::create_private_dir(path)?;
         let is_new = !dir.join("db").exists();
         let db = open_database(&dir)?;
@@ -174,6 +179,26 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps the files of a store aside that cannot be opened, as they are: `path` is that of
+    /// [`open`](Self::open). What was kept before is not written over. Where they are.
+    ///
+    /// # Errors
+    ///
+    /// As when the disk is full.
+    pub fn keep_files(path: &Path) -> io::Result<PathBuf> {
+        aside::keep_files(&path.join(DATABASE))
+    }
+
+    /// Writes down beside the store every record that can be read, secrets encrypted as they are. What
+    /// was written there before is not written over. Where that is.
+    ///
+    /// # Errors
+    ///
+    /// As when the disk is full.
+    pub fn keep_records(&self) -> io::Result<PathBuf> {
+        aside::keep_records(&self.db, &self.path)
+    }
+
     /// The key that encrypts matrix-sdk's own store, which lies beside this one.
     pub fn matrix_key(&self) -> &[u8; 32] {
         &self.matrix_key
@@ -230,12 +255,11 @@ fn open_database(dir: &Path) -> Result<sled::Db, StoreError> {
     let mut tries = 20;
     loop {
         tries -= 1;
-        match sled::Config::new()
-            .path(dir)
-            .cache_capacity(CACHE)
-            .open()
-            .map_err(|error| StoreError::opening(dir, error))
-        {
+        let open = || sled::Config::new().path(dir).cache_capacity(CACHE).open();
+        // sled panics over some kinds of damage.
+        let opened = catch_unwind(AssertUnwindSafe(open))
+            .unwrap_or_else(|_panic| Err(sled::Error::Corruption { at: None, bt: () }));
+        match opened.map_err(|error| StoreError::opening(dir, error)) {
             Err(StoreError::Locked { .. }) if tries > 0 => {
                 thread::sleep(Duration::from_millis(50));
             }

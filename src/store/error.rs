@@ -71,7 +71,7 @@ pub enum StoreError {
     },
 
     /// The database itself is damaged.
-    #[error("the store in {path} is damaged: bring it back from a backup")]
+    #[error("the store in {path} is damaged")]
     Corrupt {
         /// The database's directory.
         path: PathBuf,
@@ -114,6 +114,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether something that was stored cannot be read any more.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Damaged { .. })
+    }
+
     pub(super) fn opening(path: &Path, error: sled::Error) -> Self {
         match error {
             // sled has no kind of its own for this; the text is fixed in sled 0.34.

@@ -250,7 +250,7 @@ fn a_damaged_database_is_named() {
     let dir = TempDir::new().unwrap();
     drop(open(&dir).unwrap());
     fs::write(dir.path().join("data/sled/db"), "nonsense").unwrap();
-    insta::assert_snapshot!(error(open(&dir), &dir), @"the store in DIR/data/sled is damaged: bring it back from a backup");
+    insta::assert_snapshot!(error(open(&dir), &dir), @"the store in DIR/data/sled is damaged");
 }
 
 #[test]
@@ -264,6 +264,51 @@ fn a_damaged_record_is_named_and_the_others_can_be_read() {
     assert!(error.starts_with("record birds/arctic in "), "{error}");
     let readable: Vec<_> = birds.iter().filter_map(Result::ok).collect();
     assert_eq!(readable, [("sooty".to_owned(), Bird { wingspan: 90 })]);
+}
+
+fn mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn what_can_be_read_is_kept_aside_for_its_owner_only_with_secrets_encrypted() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    put(&store, "common", 80).await;
+    let mut batch = Batch::new();
+    batch.put_secret("session", &Secret::from("syt_do_not_find_me"));
+    store.commit(batch).await.unwrap();
+    store.db.insert("birds/arctic", "nonsense").unwrap();
+    let kept = store.keep_records().unwrap();
+    assert_eq!(mode(&kept), 0o600);
+    let lines = fs::read_to_string(&kept).unwrap();
+    assert!(!lines.contains("syt_do_not_find_me"));
+    let shown: Vec<_> = lines.lines().filter(|line| !line.contains("meta/")).collect();
+    let [damaged, readable, secret] = shown[..] else { panic!("{shown:?}") };
+    insta::assert_snapshot!(damaged, @r#"{"raw":{"key":"birds/arctic","bytes":"6e6f6e73656e7365"}}"#);
+    insta::assert_snapshot!(readable, @r#"{"readable":{"key":"birds/common","value":{"wingspan":80}}}"#);
+    assert!(secret.contains(r#""key":"secret/session""#), "{secret}");
+    // A later start finds less, perhaps.
+    store.db.remove("birds/common").unwrap();
+    assert_eq!(store.keep_records().unwrap(), kept);
+    assert_eq!(fs::read_to_string(&kept).unwrap(), lines);
+}
+
+#[test]
+fn the_files_of_a_damaged_database_are_kept_aside_as_they_are() {
+    let dir = TempDir::new().unwrap();
+    drop(open(&dir).unwrap());
+    fs::write(dir.path().join("data/sled/db"), "nonsense").unwrap();
+    assert!(open(&dir).unwrap_err().is_damage());
+    let kept = Store::keep_files(&dir.path().join("data")).unwrap();
+    let copy = kept.join("db");
+    assert_eq!((mode(&kept), mode(&copy)), (0o700, 0o600));
+    let before = fs::read(&copy).unwrap();
+    assert_eq!(before, fs::read(dir.path().join("data/sled/db")).unwrap());
+    fs::write(dir.path().join("data/sled/db"), "worse").unwrap();
+    Store::keep_files(&dir.path().join("data")).unwrap();
+    assert_eq!(fs::read(&copy).unwrap(), before);
 }
 
 #[tokio::test]
