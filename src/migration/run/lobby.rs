@@ -2,13 +2,16 @@
 //! [`fast`](crate::migration::fast)).
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use ruma::{OwnedRoomId, OwnedRoomOrAliasId, RoomId, events::StateEventType, serde::JsonObject};
 use serde_json::json;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{Run, RunEnd};
@@ -36,14 +39,6 @@ const HEARD_AFTER: [Duration; 3] =
 
 const NAME: &str = "Moving with Tern";
 
-/// Whether the new account is in the lobby.
-#[derive(Clone, Debug, PartialEq)]
-enum Entered {
-    NotYet,
-    Yes(OwnedRoomId),
-    No,
-}
-
 /// The room that only the two accounts share, in one run.
 #[derive(Debug)]
 pub(super) struct Lobby<'a> {
@@ -52,7 +47,10 @@ pub(super) struct Lobby<'a> {
     accounts: Option<(&'a Account, &'a Account)>,
     /// Cancelled when it is made, or is not going to be.
     is_made: CancellationToken,
-    entered: watch::Sender<Entered>,
+    /// The lobby, if the new account is in it, once that is known.
+    entered: OnceLock<Option<OwnedRoomId>>,
+    /// Cancelled when that is known: it wakes who waits for it in their order.
+    is_known: CancellationToken,
     open: Semaphore,
 }
 
@@ -63,7 +61,8 @@ impl<'a> Lobby<'a> {
             run,
             accounts: accounts.filter(|_| run.plan.rooms.iter().any(|room| room.opens)),
             is_made: CancellationToken::new(),
-            entered: watch::Sender::new(Entered::NotYet),
+            entered: OnceLock::new(),
+            is_known: CancellationToken::new(),
             open: Semaphore::new(MOST_OPEN),
         }
     }
@@ -154,7 +153,7 @@ impl<'a> Lobby<'a> {
     async fn admit(&self, room_id: OwnedRoomId) -> Result<(), RunEnd> {
         match self.invite_and_join(&room_id).await? {
             Some(failure) => self.go_without(failure),
-            None => drop(self.entered.send_replace(Entered::Yes(room_id))),
+            None => self.settle(Some(room_id)),
         }
         Ok(())
     }
@@ -173,7 +172,13 @@ impl<'a> Lobby<'a> {
 
     fn go_without(&self, failure: Failure) {
         tracing::warn!(migration = %self.run.id, %failure, "no room can be opened for a moment");
-        self.entered.send_replace(Entered::No);
+        self.settle(None);
+    }
+
+    fn settle(&self, entered: Option<OwnedRoomId>) {
+        // It is known once in a run.
+        let _ = self.entered.set(entered);
+        self.is_known.cancel();
     }
 
     /// Brings the new account into a room by opening it. Whether it is in: if not, it is to be
@@ -230,15 +235,10 @@ impl<'a> Lobby<'a> {
 
     /// The lobby, once the new account is in it; nothing if it does not get there.
     async fn wait_for(&self) -> Result<Option<OwnedRoomId>, RunEnd> {
-        let mut entered = self.entered.subscribe();
-        let known = tokio::select! {
-            known = entered.wait_for(|entered| *entered != Entered::NotYet) => known,
-            () = self.run.stop.cancelled() => return Err(RunEnd::Stopped),
-        };
-        Ok(match known.as_deref() {
-            Ok(Entered::Yes(room_id)) => Some(room_id.clone()),
-            _ => None,
-        })
+        tokio::select! {
+            () = self.is_known.cancelled() => Ok(self.entered.get().cloned().flatten()),
+            () = self.run.stop.cancelled() => Err(RunEnd::Stopped),
+        }
     }
 }
 
