@@ -140,7 +140,7 @@ async fn rooms_that_a_proxy_gives_up_on_hold_up_no_other_while_they_are_tried_ag
     let proxy = Proxy::before(&pair.new).await.unwrap();
     let settings = json!({
         "homeservers": { pair.new.name().as_str(): proxy.url() },
-        "timeouts": { "retry_after": "2s" },
+        "timeouts": { "retry_after": "20s" },
     });
     let scene = Scene::with_settings("giveup", settings).await;
     // What was active last comes first.
@@ -160,7 +160,7 @@ async fn rooms_that_a_proxy_gives_up_on_hold_up_no_other_while_they_are_tried_ag
     .unwrap();
     assert!(!is_in(&scene.new, &slow[0]).await);
     proxy.clear();
-    chats.old.with_patience(Duration::from_secs(60)).hear_about("`forget`").await.unwrap();
+    chats.old.with_patience(Duration::from_secs(90)).hear_about("`forget`").await.unwrap();
     for room in &slow {
         assert!(is_in(&scene.new, room).await);
     }

@@ -42,12 +42,15 @@ pub(crate) fn via_members<'a>(
 }
 
 /// Whether a survey shows no server but the old account's own, and not all members either, so that
-/// they have to be asked for before others are told apart from none.
+/// they have to be asked for before others are told apart from none. Who has power by name counts as
+/// a member, unless known to have left.
 pub(super) fn hides_servers(old: &UserId, room: &SurveyedRoom) -> bool {
     let is_there = |(_, membership): &(_, &MembershipState)| **membership == MembershipState::Join;
     let seen = room.members.iter().filter(is_there).map(|(user, _)| user);
+    let powerful = room.power_levels.users.keys().chain(&room.privileged_creators);
+    let powerful = powerful.filter(|user| !room.members.contains_key(*user));
     let seen: BTreeSet<&UserId> =
-        seen.chain(&room.heroes).map(AsRef::as_ref).chain([old]).collect();
+        seen.chain(powerful).chain(&room.heroes).map(AsRef::as_ref).chain([old]).collect();
     via(old.server_name(), room).len() == 1
         && room.member_count.is_none_or(|count| count > seen.len() as u64)
 }
