@@ -9,11 +9,12 @@ mod turns;
 use std::{
     collections::{HashMap, HashSet},
     convert::Infallible,
+    pin::pin,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{Stream, StreamExt as _, stream};
 use ruma::{
     OwnedRoomId, OwnedRoomOrAliasId, RoomId, RoomOrAliasId, UserId,
     api::client::sync::sync_events::v3, events::room::member::MembershipState,
@@ -22,7 +23,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::turns::Turns;
-use self::{copying::Copying, direct_chats::DirectChats, lobby::Lobby};
+use self::{
+    copying::Copying,
+    direct_chats::DirectChats,
+    lobby::Lobby,
+    turns::{Line, Turn},
+};
 use super::{
     Entry, MigrationId, Plan, PlannedRoom, Route, Side,
     journal::Journal,
@@ -74,13 +80,28 @@ pub(crate) enum RunEnd {
     Broken(StoreError),
 }
 
+/// What all rooms of a run share.
+struct Common<'a> {
+    doors: Doors,
+    lobby: Lobby<'a>,
+    direct: DirectChats,
+    copying: Copying<'a>,
+}
+
+/// A room that was begun with.
+struct Begun<'a> {
+    room: &'a PlannedRoom,
+    record: RoomRecord,
+    /// The turn of its first step, until that is taken.
+    turn: Option<Turn<'a>>,
+}
+
 impl Run<'_> {
-    /// Carries out every step that has no result yet. All rooms are begun at once and in order: the
-    /// [`Turns`] and the lanes of [`pacing`](crate::homeserver::Pacing) decide how many requests
-    /// are on their way, and keep the order, so that a wait for one kind of request holds up no
-    /// other.
+    /// Carries out every step that has no result yet. The [`Turns`] and the lanes of
+    /// [`pacing`](crate::homeserver::Pacing) decide how many requests are on their way, and keep the
+    /// order, so that a wait for one kind of request holds up no other.
     pub(crate) async fn carry_out(self, memberships: watch::Sender<Memberships>) -> RunEnd {
-        let mut records: HashMap<String, RoomRecord> = match self.journal.rooms(self.id) {
+        let records = match self.journal.rooms(self.id) {
             Ok(records) => records.into_iter().collect(),
             Err(error) => return RunEnd::Broken(error),
         };
@@ -88,20 +109,16 @@ impl Run<'_> {
             Ok(copying) => copying,
             Err(end) => return end,
         };
-        let direct = DirectChats::of(self.plan);
-        let doors = Doors::of(self.plan);
-        let lobby = Lobby::of(&self);
-        let rooms: FuturesUnordered<_> = self
-            .plan
-            .rooms
-            .iter()
-            .map(|room| {
-                let record = records.remove(room.room.id.as_str()).unwrap_or_default();
-                self.bring_into(room, record, &doors, &lobby, &direct, &copying)
-            })
-            .collect();
+        let common = Common {
+            doors: Doors::of(self.plan),
+            lobby: Lobby::of(&self),
+            direct: DirectChats::of(self.plan),
+            copying,
+        };
+        let rooms = self.rooms(&records, &common);
+        drop(records);
         let end = tokio::select! {
-            end = self.carry_out_with(rooms, &lobby, &direct, &copying) => end,
+            end = self.carry_out_with(rooms, &common) => end,
             never = self.watch_joins(memberships) => match never {},
         };
         if self.old_lost.load(Ordering::Relaxed) { RunEnd::AccessLost(Side::Old) } else { end }
@@ -110,10 +127,8 @@ impl Run<'_> {
     /// Goes through the rooms, and meanwhile copies what else the old account holds.
     async fn carry_out_with(
         &self,
-        rooms: FuturesUnordered<impl Future<Output = Result<(), RunEnd>>>,
-        lobby: &Lobby<'_>,
-        direct: &DirectChats,
-        copying: &Copying<'_>,
+        rooms: impl Stream<Item = Result<(), RunEnd>>,
+        Common { lobby, direct, copying, .. }: &Common<'_>,
     ) -> RunEnd {
         let rooms = async {
             copying.profile().await;
@@ -132,12 +147,54 @@ impl Run<'_> {
         }
     }
 
+    /// All rooms, in order: each is begun when the turn of its first step has come, and until then
+    /// is a place in a line, since an account may have thousands.
+    fn rooms<'a>(
+        &'a self,
+        records: &HashMap<String, RoomRecord>,
+        common: &'a Common<'a>,
+    ) -> impl Stream<Item = Result<(), RunEnd>> + use<'a> {
+        let mut lines: HashMap<Option<Line>, Vec<&PlannedRoom>> = HashMap::new();
+        for room in &self.plan.rooms {
+            let record = records.get(room.room.id.as_str());
+            lines.entry(self.line(room, record)).or_default().push(room);
+        }
+        let begun = lines.into_iter().map(|(line, rooms)| {
+            Box::pin(stream::iter(rooms).then(move |room| async move {
+                match line {
+                    Some(line) => (room, self.turns.begin(line, false).await),
+                    None => (room, None),
+                }
+            }))
+        });
+        stream::select_all(begun)
+            .map(|(room, turn)| self.bring_into(room, turn, common))
+            .buffer_unordered(usize::MAX)
+    }
+
+    /// The line in which a room waits to be begun; none where something else comes before its first
+    /// step.
+    fn line(&self, room: &PlannedRoom, record: Option<&RoomRecord>) -> Option<Line> {
+        let invite = match room.route {
+            Route::InviteAndJoin if !room.opens => true,
+            Route::Join(Entry::Public | Entry::Invited) => false,
+            _ => return None,
+        };
+        if room.hides_servers && record.is_none_or(|record| record.via.is_empty()) {
+            return None;
+        }
+        let steps = entrance(room, Way::planned(room), invite, self.stage.new.is_some());
+        let is_untaken = |step: &&Step| record.is_none_or(|record| !record.is_settled(step.kind()));
+        Line::of(steps.iter().find(is_untaken)?)
+    }
+
     /// Waits for all rooms, also after one of them ended the run: no request is dropped halfway.
     async fn drain(
         &self,
-        mut rooms: FuturesUnordered<impl Future<Output = Result<(), RunEnd>>>,
+        rooms: impl Stream<Item = Result<(), RunEnd>>,
         direct: &DirectChats,
     ) -> RunEnd {
+        let mut rooms = pin!(rooms);
         let mut end = None;
         while let Some(outcome) = rooms.next().await {
             if let Err(early) = outcome {
@@ -155,29 +212,25 @@ impl Run<'_> {
     async fn bring_into(
         &self,
         room: &PlannedRoom,
-        mut record: RoomRecord,
-        doors: &Doors,
-        lobby: &Lobby<'_>,
-        direct: &DirectChats,
-        copying: &Copying<'_>,
+        turn: Option<Turn<'_>>,
+        Common { doors, lobby, direct, copying }: &Common<'_>,
     ) -> Result<(), RunEnd> {
+        let record = self.journal.room(self.id, room.room.id.as_str()).map_err(RunEnd::Broken)?;
+        let mut begun = Begun { room, record: record.unwrap_or_default(), turn };
         let entered = match &room.route {
             Route::AlreadyThere => true,
-            Route::Join(Entry::Public | Entry::Invited) => {
-                self.enter(room, &mut record, false).await?
-            }
+            Route::Join(Entry::Public | Entry::Invited) => self.enter(&mut begun, false).await?,
             Route::InviteAndJoin => {
-                let opened = room.opens && Box::pin(lobby.enter(room, &mut record)).await?;
-                opened || self.enter(room, &mut record, true).await?
+                let opened = room.opens && Box::pin(lobby.enter(room, &mut begun.record)).await?;
+                opened || self.enter(&mut begun, true).await?
             }
             Route::Join(Entry::Through { room: gate, or_invite }) => {
                 let is_open = doors.wait_for(gate, self.stop).await.ok_or(RunEnd::Stopped)?;
-                let mut entered =
-                    (is_open || !or_invite) && self.enter(room, &mut record, false).await?;
+                let mut entered = (is_open || !or_invite) && self.enter(&mut begun, false).await?;
                 // It may not let in after all, as when no server in it can tell who is where.
-                if !entered && *or_invite && (!is_open || record.was_kept_out()) {
-                    record.steps.remove(&StepKind::Join);
-                    entered = self.enter(room, &mut record, true).await?;
+                if !entered && *or_invite && (!is_open || begun.record.was_kept_out()) {
+                    begun.record.steps.remove(&StepKind::Join);
+                    entered = self.enter(&mut begun, true).await?;
                 }
                 entered
             }
@@ -186,7 +239,7 @@ impl Run<'_> {
         doors.settle(&room.room.id, entered);
         if entered {
             for step in after_join(room) {
-                self.take(step, room, &mut record).await?;
+                self.take(step, &mut begun).await?;
             }
         }
         // Large and rarely waited for, and so not a part of what every room holds.
@@ -197,17 +250,12 @@ impl Run<'_> {
     }
 
     /// Brings the new account into a room. Whether it is in.
-    async fn enter(
-        &self,
-        room: &PlannedRoom,
-        record: &mut RoomRecord,
-        invite: bool,
-    ) -> Result<bool, RunEnd> {
-        let way = self.way(room, record, invite).await?;
-        for step in entrance(room, way, invite, self.stage.new.is_some()) {
+    async fn enter(&self, begun: &mut Begun<'_>, invite: bool) -> Result<bool, RunEnd> {
+        let way = self.way(begun.room, &mut begun.record, invite).await?;
+        for step in entrance(begun.room, way, invite, self.stage.new.is_some()) {
             let (kind, is_ahead) = (step.kind(), step.is_ahead());
-            self.take(step, room, record).await?;
-            if !is_ahead && !record.is_through(kind) {
+            self.take(step, begun).await?;
+            if !is_ahead && !begun.record.is_through(kind) {
                 return Ok(false);
             }
         }
@@ -317,23 +365,30 @@ fn memberships_in(new_user: &UserId, response: &v3::Response) -> Memberships {
         .collect()
 }
 
-/// Which rooms of a run the new account got into: rooms that others are entered through.
+/// Which of the rooms that others are entered through the new account got into.
 #[derive(Debug)]
 struct Doors {
+    /// Those of them that are rooms of the run themselves.
     planned: HashSet<OwnedRoomOrAliasId>,
     entered: watch::Sender<HashMap<OwnedRoomOrAliasId, bool>>,
 }
 
 impl Doors {
     fn of(plan: &Plan) -> Self {
-        let planned = plan.rooms.iter().map(|room| room.room.id.clone()).collect();
-        Self { planned, entered: watch::Sender::default() }
+        let gates: HashSet<&RoomId> = plan.rooms.iter().filter_map(|room| room.gate()).collect();
+        let ids = plan.rooms.iter().map(|room| &room.room.id);
+        let is_gate = |id: &&OwnedRoomOrAliasId| {
+            <&RoomId>::try_from(&***id).is_ok_and(|id| gates.contains(id))
+        };
+        Self { planned: ids.filter(is_gate).cloned().collect(), entered: watch::Sender::default() }
     }
 
     fn settle(&self, room: &OwnedRoomOrAliasId, entered: bool) {
-        self.entered.send_modify(|known| {
-            known.insert(room.clone(), entered);
-        });
+        if self.planned.contains(room) {
+            self.entered.send_modify(|known| {
+                known.insert(room.clone(), entered);
+            });
+        }
     }
 
     /// Whether the new account got into `room`, once that is known; nothing when told to stop.

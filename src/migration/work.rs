@@ -176,11 +176,10 @@ impl Inner {
         migration: &Migration,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
-        let Some(plan) = self.journal.plan(migration.id)? else { return Ok(()) };
-        let plan = plan.with(&migration.options);
         for race in 1.. {
+            let Some(plan) = self.planned(migration)? else { return Ok(()) };
             // A run that has to end early stops itself, and not what comes after it.
-            match self.carry_out(job, migration, &plan, &stop.child_token()).await {
+            match self.carry_out(job, migration, plan.for_running(), &stop.child_token()).await {
                 RunEnd::Complete => {}
                 RunEnd::Stopped => return Ok(()),
                 RunEnd::AccessLost(side) => {
@@ -194,6 +193,7 @@ impl Inner {
                 RunEnd::Broken(error) => return Err(error),
             }
             self.put_rules_back(job, true, stop).await?;
+            let Some(plan) = self.planned(migration)? else { return Ok(()) };
             let check = Box::pin(self.settled_check(job, migration, &plan, stop)).await?;
             if race == MOST_RACES || !self.repeat_lost_races(migration, &plan, &check).await? {
                 return self.finish(job, &plan, &check, stop).await;
@@ -202,11 +202,17 @@ impl Inner {
         Ok(())
     }
 
+    /// The plan with what the person chose. It is read anew rather than held while it is run.
+    fn planned(&self, migration: &Migration) -> Result<Option<Plan>, StoreError> {
+        let plan = self.journal.plan(migration.id)?;
+        Ok(plan.map(|plan| plan.with(&migration.options)))
+    }
+
     async fn carry_out(
         &self,
         job: &Job,
         migration: &Migration,
-        plan: &Plan,
+        plan: Plan,
         stop: &CancellationToken,
     ) -> RunEnd {
         let (stage, memberships) = match Box::pin(self.stage(job, migration, stop)).await {
@@ -216,7 +222,7 @@ impl Inner {
         job.tell_memberships_to(memberships.clone());
         let run = Run {
             id: migration.id,
-            plan,
+            plan: &plan,
             stage,
             bot: &self.bot,
             journal: &self.journal,

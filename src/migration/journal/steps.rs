@@ -27,6 +27,15 @@ impl Journal {
             .collect()
     }
 
+    /// What was done in one room of a migration.
+    pub(crate) fn room(
+        &self,
+        id: MigrationId,
+        room: &str,
+    ) -> Result<Option<RoomRecord>, StoreError> {
+        self.rooms.get(&sub_key(id, room))
+    }
+
     pub(crate) async fn record_room(
         &self,
         id: MigrationId,

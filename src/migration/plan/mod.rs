@@ -23,7 +23,7 @@ use std::{
 
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName,
-    OwnedUserId, RoomOrAliasId, RoomVersionId,
+    OwnedUserId, RoomId, RoomOrAliasId, RoomVersionId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +100,20 @@ impl Plan {
                 let via = options.named_via.get(id).cloned().unwrap_or_default();
                 self.rooms.push(PlannedRoom::named(id, via));
             }
+        }
+        self
+    }
+
+    /// The same plan without what only people are told of it: all that it takes to run it, which may
+    /// be for days.
+    pub(crate) fn for_running(mut self) -> Self {
+        self.pending = Vec::new();
+        for planned in &mut self.rooms {
+            let label = &mut planned.room;
+            (label.name, label.alias) = (None, None);
+            (label.direct_with, label.names) = (Vec::new(), BTreeMap::new());
+            planned.notes = Vec::new();
+            planned.after.contested_tags = BTreeMap::new();
         }
         self
     }
@@ -208,6 +222,14 @@ pub struct PlannedRoom {
 }
 
 impl PlannedRoom {
+    /// The room that this one is entered through, if it is.
+    pub(crate) fn gate(&self) -> Option<&RoomId> {
+        match &self.route {
+            Route::Join(Entry::Through { room, .. }) => Some(room),
+            _ => None,
+        }
+    }
+
     /// Whether it could be opened in place of an invitation.
     pub(crate) fn may_be_opened(&self) -> bool {
         self.may_open && self.route == Route::InviteAndJoin

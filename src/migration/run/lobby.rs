@@ -163,7 +163,7 @@ impl<'a> Lobby<'a> {
         let via = self.accounts.map(|(old, _)| old.user_id().server_name().to_owned());
         let join = Step::Join { via: via.into_iter().collect(), nearness: self.nearness() };
         for step in [Step::Invite, join] {
-            if let StepResult::Failed(failure) = self.run.result_of(step, &room).await? {
+            if let StepResult::Failed(failure) = self.run.result_of(step, &room, None).await? {
                 return Ok(Some(failure));
             }
         }

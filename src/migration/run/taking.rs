@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use ruma::OwnedRoomOrAliasId;
 
-use super::{Run, RunEnd};
+use super::{
+    Begun, Run, RunEnd,
+    turns::{Line, Turn},
+};
 use crate::{
     homeserver::{Failure, Retries},
     measure,
@@ -32,32 +35,34 @@ impl Run<'_> {
     }
 
     /// Takes one step, unless it has a result already, and writes down what came of it.
-    pub(super) async fn take(
-        &self,
-        step: Step,
-        room: &PlannedRoom,
-        record: &mut RoomRecord,
-    ) -> Result<(), RunEnd> {
+    pub(super) async fn take(&self, step: Step, begun: &mut Begun<'_>) -> Result<(), RunEnd> {
         let (kind, is_ahead) = (step.kind(), step.is_ahead());
-        if record.is_settled(kind) {
+        if begun.record.is_settled(kind) {
             return Ok(());
         }
-        let result = self.result_of(step, &room.room.id).await?;
+        let result = self.result_of(step, &begun.room.room.id, begun.turn.take()).await?;
         if is_ahead && matches!(result, StepResult::Failed(_)) {
             return Ok(());
         }
-        self.settle(room, record, kind, result).await
+        self.settle(begun.room, &mut begun.record, kind, result).await
     }
 
-    /// Carries a step out, again and again while it fails for now.
+    /// Carries a step out, again and again while it fails for now. `held` is the turn that its room
+    /// was begun with.
     pub(super) async fn result_of(
         &self,
         mut step: Step,
         room: &OwnedRoomOrAliasId,
+        mut held: Option<Turn<'_>>,
     ) -> Result<StepResult, RunEnd> {
         let mut retries = None;
         loop {
-            let turn = self.turns.begin(&step, retries.is_some()).await;
+            let line = Line::of(&step);
+            let turn = match (line, held.take().filter(|turn| Some(turn.line) == line)) {
+                (_, Some(turn)) => Some(turn),
+                (Some(line), None) => self.turns.begin(line, retries.is_some()).await,
+                (None, None) => None,
+            };
             let result = tokio::select! {
                 // A request on its way is waited for; only `AwaitJoin` has none.
                 biased;

@@ -8,61 +8,76 @@ use crate::homeserver::Nearness;
 /// More than are ever on their way at once.
 const AT_ONCE: usize = 16;
 
+/// Steps that homeservers limit by themselves, and that so wait for no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Line {
+    Invites,
+    /// Joins of which it is not known yet whether they are local ones: these never wait for long.
+    FirstJoins,
+    LocalJoins,
+    RemoteJoins,
+    PowerLevels,
+    /// Those that are raised before the join, which never wait for long.
+    PowerAhead,
+    Tags,
+}
+
+impl Line {
+    const ALL: [Self; 7] = [
+        Self::Invites,
+        Self::FirstJoins,
+        Self::LocalJoins,
+        Self::RemoteJoins,
+        Self::PowerLevels,
+        Self::PowerAhead,
+        Self::Tags,
+    ];
+
+    /// Where a step waits for its turn. What a person does by hand waits for nothing.
+    pub(super) fn of(step: &Step) -> Option<Self> {
+        Some(match step {
+            Step::Invite => Self::Invites,
+            Step::Join { nearness: Nearness::Unknown, .. } => Self::FirstJoins,
+            Step::Join { nearness: Nearness::Here, .. } => Self::LocalJoins,
+            Step::Join { nearness: Nearness::Elsewhere, .. } => Self::RemoteJoins,
+            Step::PowerLevel { ahead: false, .. } => Self::PowerLevels,
+            Step::PowerLevel { ahead: true, .. } => Self::PowerAhead,
+            Step::Tags { .. } => Self::Tags,
+            Step::AwaitJoin => return None,
+        })
+    }
+}
+
 /// Turns to begin a step, given in the order in which they are asked for. A step that has begun
 /// holds all that its request takes, perhaps for hours of a homeserver's limit; one that waits here
-/// holds next to nothing, however many rooms an account has. Steps that homeservers limit apart have
-/// turns apart, so that none waits for another kind; and so have those that are tried again, so that
-/// rooms that fail and fail hold up no other.
-#[derive(Debug, Default)]
-pub(crate) struct Turns {
-    first: Kinds,
-    again: Kinds,
-}
-
+/// holds next to nothing, however many rooms an account has. Those that are tried again have turns
+/// of their own, so that rooms that fail and fail hold up no other.
 #[derive(Debug)]
-struct Kinds {
-    invites: Semaphore,
-    /// Joins of which it is not known yet whether they are local ones: these never wait for long.
-    first_joins: Semaphore,
-    local_joins: Semaphore,
-    remote_joins: Semaphore,
-    power_levels: Semaphore,
-    /// Those that are raised before the join, which never wait for long.
-    power_ahead: Semaphore,
-    tags: Semaphore,
+pub(crate) struct Turns {
+    first: [Semaphore; Line::ALL.len()],
+    again: [Semaphore; Line::ALL.len()],
 }
 
-impl Default for Kinds {
+/// The turn of a step, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) line: Line,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Default for Turns {
     fn default() -> Self {
-        let turns = || Semaphore::new(AT_ONCE);
-        Self {
-            invites: turns(),
-            first_joins: turns(),
-            local_joins: turns(),
-            remote_joins: turns(),
-            power_levels: turns(),
-            power_ahead: turns(),
-            tags: turns(),
-        }
+        let turns = || Line::ALL.map(|_| Semaphore::new(AT_ONCE));
+        Self { first: turns(), again: turns() }
     }
 }
 
 impl Turns {
-    /// Waits until the step may begin, perhaps `again`; it goes on until the answer is dropped. What
-    /// a person does by hand waits for nothing.
-    pub(super) async fn begin(&self, step: &Step, again: bool) -> Option<SemaphorePermit<'_>> {
-        let kinds = if again { &self.again } else { &self.first };
-        let turns = match step {
-            Step::Invite => &kinds.invites,
-            Step::Join { nearness: Nearness::Unknown, .. } => &kinds.first_joins,
-            Step::Join { nearness: Nearness::Here, .. } => &kinds.local_joins,
-            Step::Join { nearness: Nearness::Elsewhere, .. } => &kinds.remote_joins,
-            Step::PowerLevel { ahead: false, .. } => &kinds.power_levels,
-            Step::PowerLevel { ahead: true, .. } => &kinds.power_ahead,
-            Step::Tags { .. } => &kinds.tags,
-            Step::AwaitJoin => return None,
-        };
+    /// Waits until a step of this line may begin, perhaps `again`.
+    pub(super) async fn begin(&self, line: Line, again: bool) -> Option<Turn<'_>> {
+        let turns = if again { &self.again } else { &self.first };
         // They are never closed.
-        turns.acquire().await.ok()
+        let permit = turns[line as usize].acquire().await.ok()?;
+        Some(Turn { line, _permit: permit })
     }
 }
