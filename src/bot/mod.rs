@@ -13,6 +13,7 @@ mod error;
 mod grammar;
 mod hands;
 mod inbox;
+mod pace;
 mod progress;
 mod reach;
 mod reactions;

@@ -22,27 +22,31 @@ use crate::{
 
 /// After how long the reading of two accounts is told of: most are read before that.
 const LONG_READING: Duration = Duration::from_secs(5);
-/// How often is looked whether a text has changed.
+/// How often is looked whether there is something to edit.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// The time between two edits, over all messages: a homeserver with Synapse's own limits lets an
-/// account send 0.2 messages a second, and answers come first.
-const PACE: Duration = Duration::from_secs(6);
-/// The same once the homeserver said that it was too much.
-const SLOW_PACE: Duration = Duration::from_secs(20);
-/// How long the pace stays slow.
-const SLOW_FOR: Duration = Duration::from_secs(600);
+/// The same while nothing is known to be going on.
+const LOOK_SELDOM: Duration = Duration::from_secs(20);
+/// How often one message is looked at, at most: an edit each few seconds is all that anybody reads.
+const EACH_EVERY: Duration = Duration::from_secs(5);
+/// How many messages are looked at in a row, and the pause before each: to work out what one says
+/// takes time, and there may be thousands.
+const LOOKS: (usize, Duration) = (40, Duration::from_millis(25));
 
 /// Keeps the progress messages up to date.
 pub(super) struct Keeper {
     bot: Arc<Bot>,
-    /// What each message says, as far as that is known, and since when.
-    said: HashMap<OwnedEventId, (Message, Timestamp)>,
-    pace: Pace,
+    /// What each message says, as far as that is known.
+    shown: HashMap<OwnedEventId, Shown>,
+}
+
+struct Shown {
+    text: Option<Message>,
+    looked: Timestamp,
 }
 
 impl Keeper {
     pub(super) fn new(bot: Arc<Bot>) -> Self {
-        Self { bot, said: HashMap::new(), pace: Pace::default() }
+        Self { bot, shown: HashMap::new() }
     }
 
     /// Goes on until the store fails.
@@ -57,11 +61,11 @@ impl Keeper {
                 return error;
             }
             clock.sleep(LOOK_EVERY).await;
-            if self.said.is_empty() && self.bot.shared.migrations.readings().is_empty() {
+            if self.shown.is_empty() && self.bot.shared.migrations.readings().is_empty() {
                 // Nothing is run, as far as is known; a run tells of itself.
                 tokio::select! {
                     _ = progressed.changed() => {}
-                    () = clock.sleep(SLOW_PACE) => {}
+                    () = clock.sleep(LOOK_SELDOM) => {}
                 }
             }
         }
@@ -114,23 +118,25 @@ impl Keeper {
             Ok(event_id) => event_id,
             Err(error) => return Ok(Err(error.into())),
         };
-        self.said.insert(event_id.clone(), (text, now));
+        self.shown.insert(event_id.clone(), Shown { text: Some(text), looked: now });
         let message = ProgressMessage { room_id, event_id, migration, side, of_reading: true };
         self.bot.shared.records.put_progress_message(&message).await?;
         Ok(Ok(()))
     }
 
-    /// Edits what says something else than it should: the longest unedited first.
+    /// Edits what says something else than it should: first what was looked at longest ago.
     async fn update(&mut self) -> Result<(), StoreError> {
-        let mut messages = self.bot.shared.records.progress_messages()?;
-        messages.sort_by_key(|message| self.said.get(&message.event_id).map(|(_, since)| *since));
+        let bot = self.bot.clone();
+        let (migrations, records) = (&bot.shared.migrations, &bot.shared.records);
+        let mut messages = records.progress_messages()?;
+        messages.sort_by_key(|message| self.looked_at(message));
+        let mut looks = LOOKS.0;
         for message in messages {
-            let migrations = &self.bot.shared.migrations;
             let migration = match migrations.get(message.migration) {
                 Ok(migration) => migration,
                 Err(Refusal::Store(error)) => return Err(error),
                 Err(_) => {
-                    self.bot.shared.records.end_progress_message(&message).await?;
+                    records.end_progress_message(&message).await?;
                     continue;
                 }
             };
@@ -139,9 +145,15 @@ impl Keeper {
             } else {
                 migration.phase.is_over() || migration.phase.is_carried_out()
             };
-            if !is_over && !self.pace.allows(self.bot.shared.clock.now()) {
-                // Not even worked out: that takes time, and there may be very many.
+            if is_over && bot.talk.is_denied() {
                 continue;
+            }
+            if !is_over {
+                if looks == 0 || !self.is_due(&message) {
+                    continue;
+                }
+                looks -= 1;
+                bot.shared.clock.sleep(LOOKS.1).await;
             }
             let text = if message.of_reading {
                 let reading = migrations.readings().get(&migration.id).copied();
@@ -155,79 +167,42 @@ impl Keeper {
         Ok(())
     }
 
+    fn looked_at(&self, message: &ProgressMessage) -> Option<Timestamp> {
+        self.shown.get(&message.event_id).map(|shown| shown.looked)
+    }
+
+    /// Whether it may be looked at now: answers to commands come first.
+    fn is_due(&self, message: &ProgressMessage) -> bool {
+        let now = self.bot.shared.clock.now();
+        let is_fresh = |looked| (now - EACH_EVERY..=now).contains(&looked);
+        self.bot.talk.can_spare_one() && !self.looked_at(message).is_some_and(is_fresh)
+    }
+
     async fn bring_up_to_date(
         &mut self,
         message: &ProgressMessage,
         is_over: bool,
         text: Message,
     ) -> Result<(), StoreError> {
-        let is_new = self.said.get(&message.event_id).is_none_or(|(said, _)| *said != text);
-        let now = self.bot.shared.clock.now();
-        if is_new && (is_over || self.pace.allows(now)) {
-            self.pace.edited(now);
-            match self.bot.talk.edit(&message.room_id, &message.event_id, &text).await {
-                Ok(()) => {
-                    self.said.insert(message.event_id.clone(), (text, now));
-                }
+        let id = &message.event_id;
+        let looked = self.bot.shared.clock.now();
+        let shown = Shown { text: None, looked };
+        let shown = self.shown.entry(id.clone()).or_insert(shown);
+        shown.looked = looked;
+        if shown.text.as_ref() != Some(&text) {
+            match self.bot.talk.edit(&message.room_id, id, &text).await {
+                Ok(()) => {}
                 Err(Unsent::Refused(error)) if matches!(fate(&error), Fate::Passing(_)) => {
-                    if let Fate::Passing(told) = fate(&error) {
-                        self.pace.slow_down(now, told.unwrap_or_default());
-                    }
                     return Ok(());
                 }
                 Err(error) => tracing::debug!(%error, "a progress message cannot be edited"),
             }
+            shown.text = Some(text);
         }
         if is_over {
-            self.said.remove(&message.event_id);
+            self.shown.remove(id);
             self.bot.shared.records.end_progress_message(message).await?;
         }
         Ok(())
-    }
-}
-
-/// When the next edit may be sent.
-#[derive(Debug, Default)]
-struct Pace {
-    next: Option<Timestamp>,
-    slow_until: Option<Timestamp>,
-}
-
-impl Pace {
-    fn allows(&self, now: Timestamp) -> bool {
-        self.next.is_none_or(|next| now >= next)
-    }
-
-    fn edited(&mut self, now: Timestamp) {
-        let is_slow = self.slow_until.is_some_and(|until| now < until);
-        self.next = Some(now + if is_slow { SLOW_PACE } else { PACE });
-    }
-
-    fn slow_down(&mut self, now: Timestamp, told: Duration) {
-        self.slow_until = Some(now + SLOW_FOR);
-        self.next = Some(now + told.max(SLOW_PACE));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edits_keep_the_pace_and_slow_down_when_it_was_too_much() {
-        let mut pace = Pace::default();
-        let start = Timestamp::UNIX_EPOCH;
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert!(pace.allows(at(0)));
-        pace.edited(at(0));
-        assert!(!pace.allows(at(5)));
-        assert!(pace.allows(at(6)));
-        pace.slow_down(at(6), Duration::from_secs(30));
-        assert!(!pace.allows(at(35)));
-        assert!(pace.allows(at(36)));
-        pace.edited(at(36));
-        assert!(!pace.allows(at(55)));
-        pace.edited(at(700));
-        assert!(pace.allows(at(706)));
     }
 }

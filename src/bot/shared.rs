@@ -67,8 +67,11 @@ impl Host for Bot {
 impl Bot {
     pub(super) fn new(shared: Shared, account: Account) -> Self {
         let Account { client, forwarder, own_user, first_started } = account;
+        // A session's own token is limited also where the service is not.
+        let is_unlimited =
+            forwarder.is_some() && own_user.as_ref().is_some_and(|user| !user.is_rate_limited());
         Self {
-            talk: Talk::new(client.clone(), shared.clock.clone()),
+            talk: Talk::new(client.clone(), shared.clock.clone(), is_unlimited),
             hands: Hands::new(client.clone(), own_user),
             me: shared.config.bot.user_id.clone(),
             company_changed: watch::Sender::new(0),

@@ -3,6 +3,8 @@
 //! Each is sent until it is through or refused for good. What must not be sent twice carries a
 //! transaction ID that is the same for each try, also after a restart.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use matrix_sdk::{
     Client, Error, Room,
     attachment::AttachmentConfig,
@@ -17,14 +19,20 @@ use matrix_sdk::{
     },
 };
 
-use super::{report_files::File, retry::until_final, wording::Message};
-use crate::clock::SharedClock;
+use super::{
+    pace::Pace,
+    report_files::File,
+    retry::{Failed, Fate, until_final},
+    wording::Message,
+};
+use crate::clock::{SharedClock, Timestamp};
 
 /// The bot's voice.
 #[derive(Clone, Debug)]
 pub(super) struct Talk {
     client: Client,
     clock: SharedClock,
+    pace: Arc<Mutex<Pace>>,
 }
 
 /// A message was not sent, and never will be.
@@ -60,8 +68,42 @@ impl Cause {
 }
 
 impl Talk {
-    pub(super) fn new(client: Client, clock: SharedClock) -> Self {
-        Self { client, clock }
+    /// `is_unlimited` is whether the homeserver is known not to limit the bot.
+    pub(super) fn new(client: Client, clock: SharedClock, is_unlimited: bool) -> Self {
+        let pace = Pace::new(is_unlimited, clock.now());
+        Self { client, clock, pace: Arc::new(Mutex::new(pace)) }
+    }
+
+    /// Whether a message may be sent that could also wait.
+    pub(super) fn can_spare_one(&self) -> bool {
+        self.with_pace(Pace::can_spare_one)
+    }
+
+    /// Whether the homeserver is known to take no message now.
+    pub(super) fn is_denied(&self) -> bool {
+        self.with_pace(|pace, now| pace.is_denied(now))
+    }
+
+    fn with_pace<T>(&self, look: impl FnOnce(&mut Pace, Timestamp) -> T) -> T {
+        look(&mut self.pace.lock().unwrap_or_else(PoisonError::into_inner), self.clock.now())
+    }
+
+    /// Notes what the homeserver made of a message.
+    fn learn<T, E: Failed>(&self, sent: Result<T, E>) -> Result<T, E> {
+        match sent.as_ref().map_err(Failed::fate) {
+            Ok(_) => self.with_pace(Pace::passed),
+            Err(Fate::Passing(told)) => self.with_pace(|pace, now| pace.denied(now, told)),
+            Err(_) => {}
+        }
+        sent
+    }
+
+    /// Sends until it is through or refused for good.
+    async fn until_final<T, E: Failed, F>(&self, request: impl Fn() -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        until_final(&self.clock, || async { self.learn(request().await) }).await
     }
 
     fn room(&self, id: &RoomId) -> Result<Room, Unsent> {
@@ -87,11 +129,12 @@ impl Talk {
         transaction: OwnedTransactionId,
     ) -> Result<OwnedEventId, Unsent> {
         let room = self.room(room)?;
-        let sent = until_final(&self.clock, || async {
-            let content = content.clone();
-            room.send_raw("m.room.message", content).with_transaction_id(&transaction).await
-        })
-        .await?;
+        let sent = self
+            .until_final(|| async {
+                let content = content.clone();
+                room.send_raw("m.room.message", content).with_transaction_id(&transaction).await
+            })
+            .await?;
         Ok(sent.response.event_id)
     }
 
@@ -115,10 +158,11 @@ impl Talk {
     ) -> Result<OwnedEventId, Unsent> {
         let room = self.room(room)?;
         let content = content.into();
-        let sent = until_final(&self.clock, || async {
-            room.send(content.clone()).with_transaction_id(transaction.clone()).await
-        })
-        .await?;
+        let sent = self
+            .until_final(|| async {
+                room.send(content.clone()).with_transaction_id(transaction.clone()).await
+            })
+            .await?;
         Ok(sent.response.event_id)
     }
 
@@ -131,7 +175,7 @@ impl Talk {
     ) -> Result<(), Unsent> {
         let original = ReplacementMetadata::new(event.to_owned(), Some(Mentions::new()));
         let content: RoomMessageEventContent = message.content().make_replacement(original);
-        self.room(room)?.send(content).await?;
+        self.learn(self.room(room)?.send(content).await)?;
         Ok(())
     }
 
@@ -145,7 +189,7 @@ impl Talk {
         let room = self.room(room)?;
         let content_type: mime::Mime =
             file.content_type.parse().unwrap_or(mime::APPLICATION_OCTET_STREAM);
-        until_final(&self.clock, || async {
+        self.until_final(|| async {
             let mut config = AttachmentConfig::new().mentions(Some(Mentions::new()));
             config.txn_id = Some(transaction.clone());
             room.send_attachment(file.name, &content_type, file.content.clone(), config).await
@@ -163,7 +207,7 @@ impl Talk {
     ) -> Result<(), Unsent> {
         let room = self.room(room)?;
         let transaction = OwnedTransactionId::from(format!("tern-redact-{event}"));
-        until_final(&self.clock, || async {
+        self.until_final(|| async {
             let redacted = room.redact(event, Some(why), Some(transaction.clone())).await;
             redacted.map_err(Error::from)
         })

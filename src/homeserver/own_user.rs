@@ -65,6 +65,11 @@ impl OwnUser {
         &self.user_id
     }
 
+    /// Whether the homeserver limits it, as far as the registration tells.
+    pub(crate) fn is_rate_limited(&self) -> bool {
+        self.appservice.is_rate_limited()
+    }
+
     /// Whether the homeserver tells it what happens. Synapse does not tell the user that a
     /// registration names as its `sender_localpart`.
     ///
