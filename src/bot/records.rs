@@ -1,17 +1,24 @@
 //! What the bot keeps about chats, beside the migrations themselves.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+};
 
 use matrix_sdk::ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedRoomOrAliasId, OwnedUserId, RoomId, UserId,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     migration::{MigrationId, Side},
     store::{Batch, Store, StoreError, Table},
 };
+
+/// How many locks there are for people's records.
+const LOCKS: usize = 32;
 
 /// The bot's tables.
 #[derive(Clone, Debug)]
@@ -22,8 +29,9 @@ pub(super) struct Records {
     prompts: Table<Prompt>,
     progress: Table<ProgressMessage>,
     sync: Table<String>,
-    /// Held while a person's record is read, changed and written.
-    changing: Arc<Mutex<()>>,
+    /// One is held while a person's record is read, changed and written: not the same for all people,
+    /// or many who write at once would wait for each other.
+    changing: Arc<[Mutex<()>; LOCKS]>,
 }
 
 /// A room that the bot is in.
@@ -163,13 +171,20 @@ impl Records {
         Ok(self.people.get(user.as_str())?.unwrap_or_default())
     }
 
+    /// Waits until nobody else changes this person's record.
+    async fn turn(&self, user: &UserId) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        user.hash(&mut hasher);
+        self.changing[hasher.finish() as usize % LOCKS].lock().await
+    }
+
     /// Writes only when something changed.
     pub(super) async fn change_person(
         &self,
         user: &UserId,
         change: impl FnOnce(&mut Person),
     ) -> Result<(), StoreError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn(user).await;
         let before = self.person(user)?;
         let mut after = before.clone();
         change(&mut after);
@@ -191,7 +206,7 @@ impl Records {
         shown_to: &UserId,
         prompt: &Prompt,
     ) -> Result<(), StoreError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn(shown_to).await;
         let mut batch = Batch::new();
         batch.put(&self.prompts, event.as_str(), prompt)?;
         let mut person = self.person(shown_to)?;
@@ -236,7 +251,7 @@ impl Records {
 
     /// Deletes what is kept about a person.
     pub(super) async fn forget_person(&self, user: &UserId) -> Result<(), StoreError> {
-        let _changing = self.changing.lock().await;
+        let _turn = self.turn(user).await;
         let mut batch = Batch::new();
         batch.remove(&self.people, user.as_str());
         for record in self.rooms.iter() {
