@@ -151,6 +151,10 @@ impl Devices {
 }
 
 async fn remove(path: &Path) -> Result<(), DeviceError> {
+    // Most sessions have none.
+    if !path.exists() {
+        return Ok(());
+    }
     match tokio::fs::remove_dir_all(path).await {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(DeviceError::Folder { path: path.to_owned(), source })
