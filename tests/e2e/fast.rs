@@ -247,13 +247,13 @@ async fn a_rule_that_changes_after_the_homeserver_was_given_up_on_is_put_back_al
     let settings = json!({
         "bot": { "homeserver": proxy.url() },
         "homeservers": { pair.old.name().as_str(): proxy.url() },
-        "timeouts": { "request": "3s" },
+        "timeouts": { "request": "6s" },
     });
     let scene = Scene::with_settings("fastlate", settings).await;
     let room = favorite(&scene, RoomSpec::private("Late")).await;
     ordinary(&scene, ROOMS - 1).await;
     let before = rule(&scene.old, &room).await;
-    let late = Fault::Late(Duration::from_secs(7));
+    let late = Fault::Late(Duration::from_secs(12));
     let path = format!("/rooms/{room}/state/m.room.join_rules");
     proxy.add(Rule::on(Method::PUT, &path, late).times(1));
     let chats = agree(&scene).await;

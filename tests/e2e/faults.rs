@@ -330,7 +330,7 @@ async fn a_reading_that_takes_long_is_told_of() {
 
 #[tokio::test]
 async fn an_invitation_that_the_homeserver_does_not_know_of_yet_is_accepted_again() {
-    let Broken { scene, old, new: _passes } = broken("early").await;
+    let Broken { scene, old, new: _passes } = broken("unknowninvite").await;
     let unknown = json!({
         "errcode": "M_FORBIDDEN", "error": "You are not invited to this room.",
     });
