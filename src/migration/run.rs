@@ -281,7 +281,8 @@ impl Run<'_> {
         if !record.via.is_empty() {
             return Ok(Way { via: record.via.clone(), ..planned });
         }
-        let way = match self.stage.way(id).await {
+        // Large and soon over, and so not a part of what every room holds while it waits.
+        let way = match Box::pin(self.stage.way(id)).await {
             Ok(Some(way)) => way,
             Ok(None) => return Ok(planned),
             Err(error) => return Self::failure_of(error).map(|_| planned),

@@ -115,6 +115,7 @@ impl Plan {
             planned.notes = Vec::new();
             planned.after.contested_tags = BTreeMap::new();
         }
+        self.rooms.shrink_to_fit();
         self
     }
 

@@ -5,9 +5,6 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Step;
 use crate::homeserver::Nearness;
 
-/// More than are ever on their way at once.
-const AT_ONCE: usize = 16;
-
 /// Steps that homeservers limit by themselves, and that so wait for no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Line {
@@ -32,6 +29,15 @@ impl Line {
         Self::PowerAhead,
         Self::Tags,
     ];
+
+    /// How many steps are begun at once: more than the requests that are ever on their way at once,
+    /// and more still where a step is more than one request.
+    fn at_once(self) -> usize {
+        match self {
+            Self::Invites | Self::FirstJoins | Self::LocalJoins | Self::RemoteJoins => 10,
+            Self::PowerLevels | Self::PowerAhead | Self::Tags => 16,
+        }
+    }
 
     /// Where a step waits for its turn. What a person does by hand waits for nothing.
     pub(super) fn of(step: &Step) -> Option<Self> {
@@ -67,7 +73,7 @@ pub(super) struct Turn<'a> {
 
 impl Default for Turns {
     fn default() -> Self {
-        let turns = || Line::ALL.map(|_| Semaphore::new(AT_ONCE));
+        let turns = || Line::ALL.map(|line| Semaphore::new(line.at_once()));
         Self { first: turns(), again: turns() }
     }
 }
