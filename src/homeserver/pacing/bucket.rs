@@ -65,11 +65,21 @@ struct Early {
     /// Requests until one is sent early.
     left: u32,
     every: u32,
+    /// When the last one was.
+    sent: Option<Timestamp>,
 }
 
 impl Default for Early {
     fn default() -> Self {
-        Self { left: EARLY_AFTER.0, every: EARLY_AFTER.0 }
+        Self { left: EARLY_AFTER.0, every: EARLY_AFTER.0, sent: None }
+    }
+}
+
+impl Early {
+    /// Whether the request that was sent at `sent` is the one that was sent early, with none since.
+    /// One from before it may be answered after it.
+    fn is(&self, sent: Timestamp) -> bool {
+        self.left == self.every && self.sent.is_some_and(|early| sent >= early)
     }
 }
 
@@ -120,10 +130,11 @@ impl Bucket {
             self.told = None;
         }
         self.next = Some(next + interval);
-        self.early.left = match self.early.left {
-            0 => self.early.every,
-            left => left - 1,
-        };
+        if self.early.left == 0 {
+            self.early = Early { left: self.early.every, sent: Some(now), ..self.early };
+        } else {
+            self.early.left -= 1;
+        }
     }
 
     /// The request that a token was taken for last found none elsewhere, before it came here.
@@ -144,9 +155,7 @@ impl Bucket {
         let Some(next) = self.next else { return };
         let is_open_again = match self.interval {
             // Sent early, and there was a token: they come faster than was known.
-            Some(interval) => {
-                self.early.left == self.early.every && sent + JITTER < next - interval
-            }
+            Some(interval) => self.early.is(sent) && sent + JITTER < next - interval,
             None => self.told.is_none_or(|told| told.last.1 >= UNLIMITED_AFTER),
         };
         if is_open_again {
@@ -159,7 +168,7 @@ impl Bucket {
         if let (None, Some(first)) = (self.next, self.first_taken) {
             self.emptied_by = Some((self.taken.saturating_sub(1), between(first, sent)));
         }
-        let was_early = self.early.left == self.early.every && self.interval.is_some();
+        let was_early = self.early.is(sent) && self.interval.is_some();
         let expected = self.told.map(|told| told.last);
         match &mut self.told {
             // It was on its way beside the one that told the same, or is older.

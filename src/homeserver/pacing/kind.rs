@@ -44,9 +44,11 @@ pub enum Kind {
 
 impl Kind {
     /// How many tokens are left over for the person themself: with their messages to the bot they
-    /// draw from the same budget as what the bot sends as them.
+    /// draw from the same budget as what the bot sends as them. A homeserver does not say which of
+    /// several limits was met, and that on invitations is nearly as fast, so it may be taken for the
+    /// other.
     pub(super) fn reserve(self) -> u32 {
-        u32::from(self == Self::Messages)
+        u32::from(matches!(self, Self::Messages | Self::InvitesBy))
     }
 
     /// The limit that Synapse has unless its admin says otherwise, where it has one: how long from

@@ -276,3 +276,19 @@ fn of_several_limits_the_one_that_is_met_is_learned_and_leaves_a_token_to_the_pe
     assert!((1.9..2.1).contains(&learned(Kind::InvitesOf)), "{}", learned(Kind::InvitesOf));
     assert!(now < limiters[2].least(60 + spoken) + 20.0, "{now}");
 }
+
+#[test]
+fn an_answer_that_comes_late_is_not_taken_for_that_to_a_request_sent_early() {
+    let mut bucket = Bucket::recalled(Some(seconds(2.0)), Some(at(0.0)));
+    let mut sent = Vec::new();
+    // Four at the rate that is known, and then one early.
+    for _ in 0..5 {
+        let now = bucket.opens().unwrap();
+        bucket.take(now);
+        sent.push(now);
+    }
+    bucket.passed(sent[3]);
+    assert!(bucket.opens().is_some(), "the limit is not lifted");
+    bucket.passed(sent[4]);
+    assert_eq!(bucket.opens(), None, "tokens come faster");
+}
