@@ -27,7 +27,7 @@ pub(crate) use self::retries::Retries;
 use self::{
     bucket::between,
     budgets::{Budgets, Draws, Key},
-    lane::{Lane, Ticket},
+    lane::{Lane, Line, Ticket},
     ledger::Ledger,
 };
 use super::{Failure, transport::Allowance};
@@ -274,9 +274,10 @@ impl Pacing {
     pub fn waits_of(&self, account: &UserId) -> Vec<Wait> {
         let now = self.clock.now();
         let lanes = lock(&self.lanes).get(account).cloned().unwrap_or_default();
+        // Before the budgets are locked: a lane that starts a request locks them after its line.
+        let lines: Vec<_> = lanes.into_iter().map(|(key, lane)| (key, lane.line(), lane)).collect();
         let budgets = self.budgets();
-        let wait = |((action, _), lane): (LaneKey, Arc<Lane>)| {
-            let line = lane.line();
+        let wait = |((action, _), line, lane): (LaneKey, Line, Arc<Lane>)| {
             let limit = if line.waiting > 0 { budgets.wait(&lane.draws, now) } else { None };
             let retry = || line.aside.map(|until| (until, WaitReason::Retry));
             let (until, reason) = limit.or_else(retry)?;
@@ -284,7 +285,7 @@ impl Pacing {
             let waiting = line.waiting.max(1);
             Some(Wait { action, until, reason, waiting, interval })
         };
-        lanes.into_iter().filter_map(wait).collect()
+        lines.into_iter().filter_map(wait).collect()
     }
 
     /// How long invitations of an account waited for its own homeserver, which lets in only so many

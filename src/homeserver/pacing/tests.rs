@@ -1,18 +1,24 @@
 //! The learning, against a model of Synapse's limiter (`synapse/api/ratelimiting.py`).
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use jiff::Timestamp;
-
+use rand::{SeedableRng as _, rngs::StdRng};
 use ruma::{ServerName, user_id};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Action, Errand, HELD_FOR, Kind,
+    Action, Errand, HELD_FOR, Kind, Pacing,
     bucket::Bucket,
     budgets::{Admission, Budgets, Draws},
     counted_from,
     guess::Guess,
 };
+use crate::clock::SystemClock;
 
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
@@ -291,4 +297,35 @@ fn an_answer_that_comes_late_is_not_taken_for_that_to_a_request_sent_early() {
     assert!(bucket.opens().is_some(), "the limit is not lifted");
     bucket.passed(sent[4]);
     assert_eq!(bucket.opens(), None, "tokens come faster");
+}
+
+#[test]
+fn who_looks_at_what_is_waited_for_and_who_starts_requests_do_not_lock_each_other_out() {
+    const TIMES: usize = 20_000;
+    let pacing = Arc::new(Pacing::new(
+        Arc::new(SystemClock),
+        StdRng::seed_from_u64(0),
+        Duration::from_secs(1),
+    ));
+    let user = user_id!("@old:a.example");
+    let (done, both) = mpsc::channel();
+    let (looking, looked) = (pacing.clone(), done.clone());
+    thread::spawn(move || {
+        (0..TIMES).for_each(|_| drop(looking.waits_of(user)));
+        looked.send(())
+    });
+    thread::spawn(move || {
+        let stop = CancellationToken::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..TIMES {
+                let request = pacing.run(user, Action::Message.into(), &stop, || async { Ok(()) });
+                request.await.unwrap();
+            }
+        });
+        done.send(())
+    });
+    for _ in 0..2 {
+        both.recv_timeout(Duration::from_secs(60)).expect("they wait for each other");
+    }
 }
