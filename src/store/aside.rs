@@ -32,7 +32,7 @@ enum Record<'a> {
 
 /// Copies the files of a database that cannot be opened. Where to.
 pub(super) fn keep_files(database: &Path) -> io::Result<PathBuf> {
-    let kept = folder(database)?.join("sled");
+    let kept = folder(database)?.join(super::DATABASE);
     if !kept.exists() {
         let unfinished = kept.with_extension("new");
         copy_folder(database, &unfinished)?;

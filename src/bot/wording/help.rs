@@ -149,7 +149,8 @@ pub(crate) mod texts {
         more: &[
             "Homeservers let an account be invited only so often, so many private rooms can take \
              hours. Where the old account may change who may join, I can let the new account in \
-             without an invitation, and put the rule back.",
+             without an invitation, and put the rule back. Others in the room see both \
+             changes.",
             "`fast` shows the rooms and changes nothing. `fast yes` agrees, `fast no` takes that \
              back.",
         ],
