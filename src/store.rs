@@ -38,7 +38,7 @@ const DATABASE: &str = "sled";
 const SECRETS: &str = "secret";
 
 /// How much of the database sled keeps in memory, in bytes. Its own default is a gigabyte.
-const CACHE: u64 = 16 << 20;
+const CACHE: u64 = 8 << 20;
 
 /// Told of each write, before it is begun and once it is on disk. The write waits for it.
 pub trait Witness: fmt::Debug + Send + Sync {

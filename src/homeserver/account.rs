@@ -210,7 +210,7 @@ impl Account {
         action: Action,
         request: R,
     ) -> Result<R::IncomingResponse, Failure> {
-        self.act_on(action.into(), request).await
+        self.act_on(action.into(), &request).await
     }
 
     /// [`act`](Self::act) with what an action is about, since rooms and those who are invited have
@@ -218,7 +218,7 @@ impl Account {
     pub(super) async fn act_on<R: AccountRequest>(
         &self,
         errand: Errand<'_>,
-        request: R,
+        request: &R,
     ) -> Result<R::IncomingResponse, Failure> {
         self.run_in_turn(errand, || self.attempt(errand.action, request.clone())).await
     }
@@ -245,6 +245,17 @@ impl Account {
         action: Action,
         request: R,
     ) -> Result<R::IncomingResponse, Failure> {
+        let pacing = self.transport.pacing();
+        let _connection = pacing.connection(self.user_id.server_name(), action).await;
+        // Large, and so not a part of what only waits for its turn, or for a connection.
+        Box::pin(self.attempt_now(action, request)).await
+    }
+
+    async fn attempt_now<R: AccountRequest>(
+        &self,
+        action: Action,
+        request: R,
+    ) -> Result<R::IncomingResponse, Failure> {
         // Asked anew for each attempt: the account may have taken its word back during a wait.
         if self.ended.is_cancelled() {
             return Err(Failure::Stopped);
@@ -255,8 +266,6 @@ impl Account {
         if matches!(*self.auth, Auth::Masquerade(_)) {
             transport::name_in_query(&mut request, "user_id", self.user_id.as_str())?;
         }
-        let pacing = self.transport.pacing();
-        let _connection = pacing.connection(self.user_id.server_name(), action).await;
         self.transport.exchange::<R>(request, action.allowance()).await
     }
 }

@@ -374,7 +374,7 @@ impl Account {
         };
         let mut request = join_room_by_id_or_alias::v3::Request::new(room.to_owned());
         request.via = via;
-        Ok(self.act_on(errand, request).await?.room_id)
+        Ok(self.act_on(errand, &request).await?.room_id)
     }
 
     /// Invites `user` to a room.
@@ -386,7 +386,7 @@ impl Account {
         let recipient = InviteUserId::new(user.to_owned()).into();
         let request = invite_user::v3::Request::new(room.to_owned(), recipient);
         let errand = Errand { room: Some(room), invited: Some(user), ..Action::Invite.into() };
-        self.act_on(errand, request).await.map(drop)
+        self.act_on(errand, &request).await.map(drop)
     }
 
     /// Writes one state event.

@@ -349,14 +349,13 @@ impl Pacing {
                 measure::wait(action.name(), limited_for);
             }
             let sent = self.clock.now();
-            // By itself, so that what only waits for its turn holds no room for a request.
-            let result = Box::pin(attempt()).await;
+            let result = attempt().await;
             let now = self.clock.now();
             let failure = match result {
                 Ok(answer) => {
                     let learned = self.budgets().passed(&lane.draws, sent, now);
                     drop(ticket);
-                    self.keep(learned, now).await;
+                    Box::pin(self.keep(learned, now)).await;
                     return Ok(answer);
                 }
                 Err(Failure::Stopped) => return Err(Failure::Stopped),
@@ -371,7 +370,7 @@ impl Pacing {
                     return Err(failure);
                 }
                 ticket.go_back();
-                self.keep(empty.filter(|_| wait >= KEPT_FROM), now).await;
+                Box::pin(self.keep(empty.filter(|_| wait >= KEPT_FROM), now)).await;
             } else if action == Action::Invite
                 && is_invitee_server(&failure)
                 && self.budgets().refused(&lane.draws, sent, now) <= MOST_INVITEE_WAITS

@@ -2,6 +2,7 @@
 
 mod copying;
 mod direct_chats;
+mod later;
 mod lobby;
 mod taking;
 mod turns;
@@ -26,18 +27,20 @@ pub(super) use self::turns::Turns;
 use self::{
     copying::Copying,
     direct_chats::DirectChats,
+    later::{Coming, Later, Place, coming},
     lobby::Lobby,
     turns::{Line, Turn},
 };
 use super::{
-    Entry, MigrationId, Plan, PlannedRoom, Route, Side,
+    Entry, MigrationId, Route, Side,
     journal::Journal,
+    plan::{Agenda, RoomAgenda},
     step::{RoomRecord, Stage, Step, StepKind, Way, after_join, entrance},
     survey::{Survey, membership_filter},
 };
 use crate::{
     clock::SharedClock,
-    homeserver::{Account, Failure, Synced},
+    homeserver::{Account, Failure, Nearness, Synced},
     store::StoreError,
 };
 
@@ -54,7 +57,7 @@ pub(crate) type Memberships = HashMap<OwnedRoomId, MembershipState>;
 #[derive(Debug)]
 pub(crate) struct Run<'a> {
     pub(crate) id: MigrationId,
-    pub(crate) plan: &'a Plan,
+    pub(crate) plan: &'a Agenda,
     pub(crate) stage: Stage,
     pub(crate) bot: &'a UserId,
     pub(crate) journal: &'a Journal,
@@ -86,14 +89,32 @@ struct Common<'a> {
     lobby: Lobby<'a>,
     direct: DirectChats,
     copying: Copying<'a>,
+    later: Later,
 }
 
 /// A room that was begun with.
 struct Begun<'a> {
-    room: &'a PlannedRoom,
+    room: &'a RoomAgenda,
     record: RoomRecord,
-    /// The turn of its first step, until that is taken.
+    /// The turn that it was begun with, until the step is taken that it is for.
     turn: Option<Turn<'a>>,
+    /// Whether the new account's homeserver is in it, where that was found out since it was planned.
+    nearness: Option<Nearness>,
+}
+
+/// Why a room is left.
+#[derive(Debug)]
+enum Left {
+    /// The run ends.
+    Ended(RunEnd),
+    /// It is to be joined, and that waits in another line than was thought.
+    ToJoin(Nearness),
+}
+
+impl From<RunEnd> for Left {
+    fn from(end: RunEnd) -> Self {
+        Self::Ended(end)
+    }
 }
 
 impl Run<'_> {
@@ -109,17 +130,19 @@ impl Run<'_> {
             Ok(copying) => copying,
             Err(end) => return end,
         };
+        let (later, coming) = Later::of(self.plan.rooms.len());
         let common = Common {
             doors: Doors::of(self.plan),
             lobby: Lobby::of(&self),
             direct: DirectChats::of(self.plan),
             copying,
+            later,
         };
-        let rooms = self.rooms(&records, &common);
+        let rooms = self.rooms(&records, &common, coming);
         drop(records);
         let end = tokio::select! {
             end = self.carry_out_with(rooms, &common) => end,
-            never = self.watch_joins(memberships) => match never {},
+            never = Box::pin(self.watch_joins(memberships)) => match never {},
         };
         if self.old_lost.load(Ordering::Relaxed) { RunEnd::AccessLost(Side::Old) } else { end }
     }
@@ -132,17 +155,20 @@ impl Run<'_> {
     ) -> RunEnd {
         let rooms = async {
             copying.profile().await;
-            let (prepared, end) = tokio::join!(lobby.prepare(), async {
+            let (prepared, end) = tokio::join!(Box::pin(lobby.prepare()), async {
                 // The invitation to the lobby goes before all others.
                 lobby.made().await;
                 self.drain(rooms, direct).await
             });
             prepared.err().unwrap_or(end)
         };
-        let (copied, end) = tokio::join!(copying.without_rooms(), rooms);
+        // What is large and over soon gives its memory back.
+        let (copied, end) = tokio::join!(Box::pin(copying.without_rooms()), rooms);
         match (copied, end) {
             (Err(end), RunEnd::Complete | RunEnd::Stopped) => end,
-            (Ok(()), RunEnd::Complete) => copying.last().await.err().unwrap_or(RunEnd::Complete),
+            (Ok(()), RunEnd::Complete) => {
+                Box::pin(copying.last()).await.err().unwrap_or(RunEnd::Complete)
+            }
             (_, end) => end,
         }
     }
@@ -153,28 +179,32 @@ impl Run<'_> {
         &'a self,
         records: &HashMap<String, RoomRecord>,
         common: &'a Common<'a>,
+        mut later: HashMap<Line, Coming>,
     ) -> impl Stream<Item = Result<(), RunEnd>> + use<'a> {
-        let mut lines: HashMap<Option<Line>, Vec<&PlannedRoom>> = HashMap::new();
-        for room in &self.plan.rooms {
-            let record = records.get(room.room.id.as_str());
-            lines.entry(self.line(room, record)).or_default().push(room);
+        let mut lines: HashMap<Option<Line>, Vec<Place>> = HashMap::new();
+        lines.extend(later.keys().map(|line| (Some(*line), Vec::new())));
+        for (number, room) in self.plan.rooms.iter().enumerate() {
+            let record = records.get(room.id.as_str());
+            lines.entry(self.line(room, record)).or_default().push((number, None));
         }
         let begun = lines.into_iter().map(|(line, rooms)| {
-            Box::pin(stream::iter(rooms).then(move |room| async move {
+            let later = coming(line.and_then(|line| later.remove(&line)));
+            Box::pin(stream::iter(rooms).chain(later).then(move |place| async move {
                 match line {
-                    Some(line) => (room, self.turns.begin(line, false).await),
-                    None => (room, None),
+                    Some(line) => (place, self.turns.begin(line, false).await),
+                    None => (place, None),
                 }
             }))
         });
         stream::select_all(begun)
-            .map(|(room, turn)| self.bring_into(room, turn, common))
+            .take_until(Box::pin(common.later.over()))
+            .map(|(place, turn)| Box::pin(self.bring_into(place, turn, common)))
             .buffer_unordered(usize::MAX)
     }
 
     /// The line in which a room waits to be begun; none where something else comes before its first
     /// step.
-    fn line(&self, room: &PlannedRoom, record: Option<&RoomRecord>) -> Option<Line> {
+    fn line(&self, room: &RoomAgenda, record: Option<&RoomRecord>) -> Option<Line> {
         let invite = match room.route {
             Route::InviteAndJoin if !room.opens => true,
             Route::Join(Entry::Public | Entry::Invited) => false,
@@ -209,14 +239,35 @@ impl Run<'_> {
         }
     }
 
+    /// Sees a room through, or leaves it until it is its turn in another line.
     async fn bring_into(
         &self,
-        room: &PlannedRoom,
+        (number, nearness): Place,
         turn: Option<Turn<'_>>,
-        Common { doors, lobby, direct, copying }: &Common<'_>,
+        common: &Common<'_>,
     ) -> Result<(), RunEnd> {
-        let record = self.journal.room(self.id, room.room.id.as_str()).map_err(RunEnd::Broken)?;
-        let mut begun = Begun { room, record: record.unwrap_or_default(), turn };
+        let Some(room) = self.plan.rooms.get(number) else { return Ok(()) };
+        let through = match self.go_through(room, turn, nearness, common).await {
+            Err(Left::ToJoin(found)) => {
+                common.later.leave(number, found);
+                return Ok(());
+            }
+            Err(Left::Ended(end)) => Err(end),
+            Ok(()) => Ok(()),
+        };
+        common.later.settle();
+        through
+    }
+
+    async fn go_through(
+        &self,
+        room: &RoomAgenda,
+        turn: Option<Turn<'_>>,
+        nearness: Option<Nearness>,
+        Common { doors, lobby, direct, copying, .. }: &Common<'_>,
+    ) -> Result<(), Left> {
+        let record = self.journal.room(self.id, room.id.as_str()).map_err(RunEnd::Broken)?;
+        let mut begun = Begun { room, record: record.unwrap_or_default(), turn, nearness };
         let entered = match &room.route {
             Route::AlreadyThere => true,
             Route::Join(Entry::Public | Entry::Invited) => self.enter(&mut begun, false).await?,
@@ -236,7 +287,7 @@ impl Run<'_> {
             }
             Route::NeedsModerator | Route::Unreachable(_) | Route::Skipped(_) => false,
         };
-        doors.settle(&room.room.id, entered);
+        doors.settle(&room.id, entered);
         if entered {
             for step in after_join(room) {
                 self.take(step, &mut begun).await?;
@@ -246,12 +297,15 @@ impl Run<'_> {
         if direct.settle(room, entered) {
             Box::pin(self.mark_direct(direct)).await?;
         }
-        if entered { Box::pin(copying.in_room(room)).await } else { Ok(()) }
+        if entered {
+            Box::pin(copying.in_room(room)).await?;
+        }
+        Ok(())
     }
 
     /// Brings the new account into a room. Whether it is in.
-    async fn enter(&self, begun: &mut Begun<'_>, invite: bool) -> Result<bool, RunEnd> {
-        let way = self.way(begun.room, &mut begun.record, invite).await?;
+    async fn enter(&self, begun: &mut Begun<'_>, invite: bool) -> Result<bool, Left> {
+        let way = self.way(begun, invite).await?;
         for step in entrance(begun.room, way, invite, self.stage.new.is_some()) {
             let (kind, is_ahead) = (step.kind(), step.is_ahead());
             self.take(step, begun).await?;
@@ -263,33 +317,35 @@ impl Run<'_> {
     }
 
     /// The way into a room. Where the plan knows only the old account's server, others are looked
-    /// for as soon as the run begins, and written down: that server may be gone by the time that
-    /// it is the room's turn.
-    async fn way(
-        &self,
-        room: &PlannedRoom,
-        record: &mut RoomRecord,
-        invite: bool,
-    ) -> Result<Way, RunEnd> {
+    /// for as soon as the run begins, and written down, since that server may be gone by the time
+    /// that it is the room's turn; until then the room is left.
+    async fn way(&self, begun: &mut Begun<'_>, invite: bool) -> Result<Way, Left> {
+        let Begun { room, record, nearness, .. } = begun;
         let planned = Way::planned(room);
-        let id = &room.room.id;
+        let planned = Way { nearness: nearness.unwrap_or(planned.nearness), ..planned };
         // Whoever is invited joins through the inviter.
-        let is_looked_for = room.hides_servers && !invite && self.stage.new.is_some();
-        if !is_looked_for || record.is_settled(StepKind::Join) || self.stage.is_in(id) {
+        if !room.hides_servers || invite || self.stage.new.is_none() {
             return Ok(planned);
         }
         if !record.via.is_empty() {
             return Ok(Way { via: record.via.clone(), ..planned });
         }
+        let id = &room.id;
+        if nearness.is_some() || record.is_settled(StepKind::Join) || self.stage.is_in(id) {
+            return Ok(planned);
+        }
         // Large and soon over, and so not a part of what every room holds while it waits.
-        let way = match Box::pin(self.stage.way(id)).await {
-            Ok(Some(way)) => way,
-            Ok(None) => return Ok(planned),
-            Err(error) => return Self::failure_of(error).map(|_| planned),
+        let nearness = match Box::pin(self.stage.way(id)).await {
+            Ok(Some(Way { via, nearness })) => {
+                record.via = via;
+                let written = self.journal.record_room(self.id, id.as_str(), record).await;
+                written.map_err(RunEnd::Broken)?;
+                nearness
+            }
+            Ok(None) => planned.nearness,
+            Err(error) => Self::failure_of(error).map(|_| planned.nearness)?,
         };
-        record.via.clone_from(&way.via);
-        self.journal.record_room(self.id, id.as_str(), record).await.map_err(RunEnd::Broken)?;
-        Ok(way)
+        Err(Left::ToJoin(nearness))
     }
 
     /// Marks the direct chats that the new account is in by now.
@@ -375,9 +431,9 @@ struct Doors {
 }
 
 impl Doors {
-    fn of(plan: &Plan) -> Self {
+    fn of(plan: &Agenda) -> Self {
         let gates: HashSet<&RoomId> = plan.rooms.iter().filter_map(|room| room.gate()).collect();
-        let ids = plan.rooms.iter().map(|room| &room.room.id);
+        let ids = plan.rooms.iter().map(|room| &room.id);
         let is_gate = |id: &&OwnedRoomOrAliasId| {
             <&RoomId>::try_from(&***id).is_ok_and(|id| gates.contains(id))
         };

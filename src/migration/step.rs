@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use ruma::{OwnedRoomOrAliasId, OwnedServerName};
 use serde::{Deserialize, Serialize};
 
-use super::{PlannedRoom, Side, StepResult};
+use super::{Side, StepResult, plan::RoomAgenda};
 use crate::{
     homeserver::{Failure, Nearness},
     store::StoreError,
@@ -163,26 +163,26 @@ impl Step {
 
 /// The steps that bring the new account into a room. `invite` is whether the old account invites it
 /// first.
-pub(crate) fn entrance(room: &PlannedRoom, way: Way, invite: bool, new_access: bool) -> Vec<Step> {
+pub(crate) fn entrance(room: &RoomAgenda, way: Way, invite: bool, new_access: bool) -> Vec<Step> {
     let Way { via, nearness } = way;
     let join = if new_access { Step::Join { via, nearness } } else { Step::AwaitJoin };
     if !invite {
         return vec![join];
     }
     // Whoever joins by hand may never do so.
-    let level = room.after.power_level.filter(|_| new_access);
+    let level = room.power_level.filter(|_| new_access);
     let power = level.map(|level| Step::PowerLevel { level, ahead: true });
     [Step::Invite].into_iter().chain(power).chain([join]).collect()
 }
 
 /// The steps that give the new account, once it is in a room, what the old one has there.
-pub(crate) fn after_join(room: &PlannedRoom) -> Vec<Step> {
+pub(crate) fn after_join(room: &RoomAgenda) -> Vec<Step> {
     let mut steps = Vec::new();
-    let power = room.after.power_level.map(|level| Step::PowerLevel { level, ahead: false });
+    let power = room.power_level.map(|level| Step::PowerLevel { level, ahead: false });
     steps.extend(power);
-    if !room.after.tags.is_empty() {
-        let prefer_old = room.after.prefers_old_tags;
-        steps.push(Step::Tags { tags: room.after.tags.clone(), prefer_old });
+    if !room.tags.is_empty() {
+        let prefer_old = room.prefers_old_tags;
+        steps.push(Step::Tags { tags: room.tags.clone(), prefer_old });
     }
     steps
 }
@@ -198,9 +198,9 @@ pub(crate) struct Way {
 
 impl Way {
     /// The way that the plan knows.
-    pub(crate) fn planned(room: &PlannedRoom) -> Self {
+    pub(crate) fn planned(room: &RoomAgenda) -> Self {
         let nearness = if room.near { Nearness::Here } else { Nearness::Unknown };
-        Self { via: room.via.clone(), nearness }
+        Self { via: room.via.to_vec(), nearness }
     }
 }
 
@@ -213,8 +213,8 @@ pub(crate) enum StepError {
     Stopped,
     /// It did not work since this side's homeserver is away.
     Away(Side, Failure),
-    /// It did nothing yet but find out more; this is the step to be run instead.
-    Known(Box<Step>),
+    /// It did nothing yet but find out how near the room is that it is to join.
+    Found(Nearness),
     /// The homeserver no longer accepts this side's session.
     AccessLost(Side),
     /// Nothing can be written down any more.

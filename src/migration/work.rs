@@ -13,6 +13,7 @@ use super::{
     Access, Ending, Event, Inner, Migration, Phase, Plan, Side,
     job::{Job, Turn},
     journal::Change,
+    plan::Agenda,
     report::Check,
     run::{Run, RunEnd, Turns, read_memberships},
     step::Stage,
@@ -179,7 +180,7 @@ impl Inner {
         for race in 1.. {
             let Some(plan) = self.planned(migration)? else { return Ok(()) };
             // A run that has to end early stops itself, and not what comes after it.
-            match self.carry_out(job, migration, plan.for_running(), &stop.child_token()).await {
+            match self.carry_out(job, migration, plan.into(), &stop.child_token()).await {
                 RunEnd::Complete => {}
                 RunEnd::Stopped => return Ok(()),
                 RunEnd::AccessLost(side) => {
@@ -212,7 +213,7 @@ impl Inner {
         &self,
         job: &Job,
         migration: &Migration,
-        plan: Plan,
+        plan: Agenda,
         stop: &CancellationToken,
     ) -> RunEnd {
         let (stage, memberships) = match Box::pin(self.stage(job, migration, stop)).await {

@@ -50,7 +50,7 @@ impl Account {
         F: Future<Output = Result<T, Failure>>,
     {
         let errand = Errand { room: Some(room), ..nearness.join().into() };
-        self.run_in_turn(errand, attempt).await
+        self.run_in_turn(errand, || Box::pin(attempt())).await
     }
 
     /// Tries to join a room, at once and a single time.

@@ -1,6 +1,7 @@
 //! What to do for each room: a pure function of two surveys and the options.
 
 mod after;
+mod agenda;
 #[cfg(test)]
 pub(super) mod documented;
 #[cfg(test)]
@@ -23,11 +24,12 @@ use std::{
 
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId, OwnedServerName,
-    OwnedUserId, RoomId, RoomOrAliasId, RoomVersionId,
+    OwnedUserId, RoomOrAliasId, RoomVersionId,
 };
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    agenda::{Agenda, RoomAgenda},
     make::{Accounts, make, plan_holdings},
     via::via_members,
 };
@@ -101,21 +103,6 @@ impl Plan {
                 self.rooms.push(PlannedRoom::named(id, via));
             }
         }
-        self
-    }
-
-    /// The same plan without what only people are told of it: all that it takes to run it, which may
-    /// be for days.
-    pub(crate) fn for_running(mut self) -> Self {
-        self.pending = Vec::new();
-        for planned in &mut self.rooms {
-            let label = &mut planned.room;
-            (label.name, label.alias) = (None, None);
-            (label.direct_with, label.names) = (Vec::new(), BTreeMap::new());
-            planned.notes = Vec::new();
-            planned.after.contested_tags = BTreeMap::new();
-        }
-        self.rooms.shrink_to_fit();
         self
     }
 
@@ -223,14 +210,6 @@ pub struct PlannedRoom {
 }
 
 impl PlannedRoom {
-    /// The room that this one is entered through, if it is.
-    pub(crate) fn gate(&self) -> Option<&RoomId> {
-        match &self.route {
-            Route::Join(Entry::Through { room, .. }) => Some(room),
-            _ => None,
-        }
-    }
-
     /// Whether it could be opened in place of an invitation.
     pub(crate) fn may_be_opened(&self) -> bool {
         self.may_open && self.route == Route::InviteAndJoin

@@ -10,8 +10,9 @@ use super::{Run, RunEnd};
 use crate::{
     measure,
     migration::{
-        Holding, HoldingKind, PlannedHolding, PlannedRoom, Route, StepResult,
+        Holding, HoldingKind, PlannedHolding, Route, StepResult,
         holdings::{Copies, Transfer},
+        plan::RoomAgenda,
     },
 };
 
@@ -93,8 +94,8 @@ impl<'a> Copying<'a> {
     }
 
     /// Copies what belongs to a room that the new account has come into.
-    pub(super) async fn in_room(&self, room: &PlannedRoom) -> Result<(), RunEnd> {
-        let Ok(room_id) = OwnedRoomId::try_from(room.room.id.clone()) else { return Ok(()) };
+    pub(super) async fn in_room(&self, room: &RoomAgenda) -> Result<(), RunEnd> {
+        let Ok(room_id) = OwnedRoomId::try_from(room.id.clone()) else { return Ok(()) };
         for planned in self.in_rooms.get(&room_id).into_iter().flatten() {
             if self.turn(planned) == Turn::InRoom {
                 tokio::select! {
@@ -135,9 +136,11 @@ impl<'a> Copying<'a> {
     }
 
     fn was_there_before(&self, room_id: &OwnedRoomId) -> bool {
-        self.run.plan.rooms.iter().any(|room| {
-            room.route == Route::AlreadyThere && room.room.id.as_str() == room_id.as_str()
-        })
+        self.run
+            .plan
+            .rooms
+            .iter()
+            .any(|room| room.route == Route::AlreadyThere && room.id.as_str() == room_id.as_str())
     }
 
     async fn copy(&self, planned: &PlannedHolding) -> Result<(), RunEnd> {

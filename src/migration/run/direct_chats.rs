@@ -10,7 +10,7 @@ use std::{
 
 use ruma::{OwnedRoomId, OwnedUserId};
 
-use crate::migration::{Plan, PlannedRoom};
+use crate::migration::plan::{Agenda, RoomAgenda};
 
 /// The direct chats of a run: marked when the last of them is settled, so that they look as the
 /// person knows them long before a large account is through.
@@ -24,7 +24,7 @@ pub(super) struct DirectChats {
 }
 
 impl DirectChats {
-    pub(super) fn of(plan: &Plan) -> Self {
+    pub(super) fn of(plan: &Agenda) -> Self {
         let by_person = plan.direct.clone();
         let rooms = by_person.values().flatten().cloned().collect();
         let direct = Self { by_person, rooms, ..Self::default() };
@@ -33,13 +33,13 @@ impl DirectChats {
         direct
     }
 
-    fn room_id(&self, room: &PlannedRoom) -> Option<OwnedRoomId> {
-        let room_id = OwnedRoomId::try_from(room.room.id.clone()).ok()?;
+    fn room_id(&self, room: &RoomAgenda) -> Option<OwnedRoomId> {
+        let room_id = OwnedRoomId::try_from(room.id.clone()).ok()?;
         self.rooms.contains(&room_id).then_some(room_id)
     }
 
     /// Notes that nothing more happens in `room` for now. Whether it was the last direct chat.
-    pub(super) fn settle(&self, room: &PlannedRoom, entered: bool) -> bool {
+    pub(super) fn settle(&self, room: &RoomAgenda, entered: bool) -> bool {
         let Some(room_id) = self.room_id(room) else { return false };
         if entered {
             self.entered.lock().unwrap_or_else(PoisonError::into_inner).push(room_id);

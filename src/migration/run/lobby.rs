@@ -14,12 +14,13 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{Run, RunEnd};
+use super::{Left, Run, RunEnd};
 use crate::{
     homeserver::{Account, Failure, Nearness},
     migration::{
-        PlannedRoom, Side, StepResult,
+        Side, StepResult,
         fast::{LOBBY_MARK, Lobby as Record, Opening, opened_to},
+        plan::RoomAgenda,
         step::{RoomRecord, Step, StepError, StepKind},
     },
 };
@@ -136,7 +137,7 @@ impl<'a> Lobby<'a> {
     /// The room that was made right before the bot ended.
     async fn find(&self, old: &Account, mark: &JsonObject) -> Result<Option<OwnedRoomId>, Failure> {
         let planned = |room_id: &OwnedRoomId| {
-            self.run.plan.rooms.iter().any(|room| room.room.id.as_str() == room_id.as_str())
+            self.run.plan.rooms.iter().any(|room| room.id.as_str() == room_id.as_str())
         };
         for room_id in old.joined_rooms().await?.into_iter().filter(|room_id| !planned(room_id)) {
             let create = old.state(&room_id, StateEventType::RoomCreate, "").await?;
@@ -163,8 +164,12 @@ impl<'a> Lobby<'a> {
         let via = self.accounts.map(|(old, _)| old.user_id().server_name().to_owned());
         let join = Step::Join { via: via.into_iter().collect(), nearness: self.nearness() };
         for step in [Step::Invite, join] {
-            if let StepResult::Failed(failure) = self.run.result_of(step, &room, None).await? {
-                return Ok(Some(failure));
+            match self.run.result_of(step, &room, None).await {
+                Ok(StepResult::Failed(failure)) => return Ok(Some(failure)),
+                Ok(_) => {}
+                Err(Left::Ended(end)) => return Err(end),
+                // How near it is was known.
+                Err(Left::ToJoin(_)) => return Err(RunEnd::Stopped),
             }
         }
         Ok(None)
@@ -185,11 +190,11 @@ impl<'a> Lobby<'a> {
     /// invited.
     pub(super) async fn enter(
         &self,
-        room: &PlannedRoom,
+        room: &RoomAgenda,
         record: &mut RoomRecord,
     ) -> Result<bool, RunEnd> {
         let (Some((old, new)), Ok(room_id)) =
-            (self.accounts, OwnedRoomId::try_from(room.room.id.clone()))
+            (self.accounts, OwnedRoomId::try_from(room.id.clone()))
         else {
             return Ok(false);
         };

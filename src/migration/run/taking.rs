@@ -5,14 +5,15 @@ use std::time::Duration;
 use ruma::OwnedRoomOrAliasId;
 
 use super::{
-    Begun, Run, RunEnd,
+    Begun, Left, Run, RunEnd,
     turns::{Line, Turn},
 };
 use crate::{
     homeserver::{Failure, Retries},
     measure,
     migration::{
-        PlannedRoom, StepResult,
+        StepResult,
+        plan::RoomAgenda,
         step::{RoomRecord, Step, StepError, StepKind},
     },
 };
@@ -27,41 +28,40 @@ impl Run<'_> {
     pub(super) fn failure_of(error: StepError) -> Result<Failure, RunEnd> {
         match error {
             StepError::Failed(failure) | StepError::Away(_, failure) => Ok(failure),
-            // Only a step that is being taken finds out more, and it is then taken anew.
-            StepError::Stopped | StepError::Known(_) => Err(RunEnd::Stopped),
+            // Only a step that is being taken finds out more, and its room is then left.
+            StepError::Stopped | StepError::Found(_) => Err(RunEnd::Stopped),
             StepError::AccessLost(side) => Err(RunEnd::AccessLost(side)),
             StepError::Broken(error) => Err(RunEnd::Broken(error)),
         }
     }
 
     /// Takes one step, unless it has a result already, and writes down what came of it.
-    pub(super) async fn take(&self, step: Step, begun: &mut Begun<'_>) -> Result<(), RunEnd> {
+    pub(super) async fn take(&self, step: Step, begun: &mut Begun<'_>) -> Result<(), Left> {
         let (kind, is_ahead) = (step.kind(), step.is_ahead());
         if begun.record.is_settled(kind) {
             return Ok(());
         }
-        let result = self.result_of(step, &begun.room.room.id, begun.turn.take()).await?;
+        let turn = begun.turn.take_if(|turn| Some(turn.line) == Line::of(&step));
+        let result = self.result_of(step, &begun.room.id, turn).await?;
         if is_ahead && matches!(result, StepResult::Failed(_)) {
             return Ok(());
         }
-        self.settle(begun.room, &mut begun.record, kind, result).await
+        Ok(self.settle(begun.room, &mut begun.record, kind, result).await?)
     }
 
-    /// Carries a step out, again and again while it fails for now. `held` is the turn that its room
-    /// was begun with.
+    /// Carries a step out, again and again while it fails for now. `held` is its turn, if that has
+    /// come already.
     pub(super) async fn result_of(
         &self,
-        mut step: Step,
+        step: Step,
         room: &OwnedRoomOrAliasId,
         mut held: Option<Turn<'_>>,
-    ) -> Result<StepResult, RunEnd> {
+    ) -> Result<StepResult, Left> {
         let mut retries = None;
         loop {
-            let line = Line::of(&step);
-            let turn = match (line, held.take().filter(|turn| Some(turn.line) == line)) {
-                (_, Some(turn)) => Some(turn),
+            let turn = match (Line::of(&step), held.take()) {
                 (Some(line), None) => self.turns.begin(line, retries.is_some()).await,
-                (None, None) => None,
+                (_, held) => held,
             };
             let result = tokio::select! {
                 // A request on its way is waited for; only `AwaitJoin` has none.
@@ -70,13 +70,10 @@ impl Run<'_> {
                 () = self.stop.cancelled(), if step.waits_for_a_person() => Err(StepError::Stopped),
             };
             let (failure, away) = match result {
-                Err(StepError::Known(known)) => {
-                    step = *known;
-                    continue;
-                }
+                Err(StepError::Found(nearness)) => return Err(Left::ToJoin(nearness)),
                 Err(StepError::Failed(failure)) => (failure, None),
                 Err(StepError::Away(side, failure)) => (failure, Some(side)),
-                result => return Self::written(result),
+                result => return Ok(Self::written(result)?),
             };
             let Some(pause) = self.pause_after(&failure, &step, &mut retries) else {
                 return Ok(StepResult::Failed(failure));
@@ -109,12 +106,12 @@ impl Run<'_> {
     /// Writes down what came of a step.
     pub(super) async fn settle(
         &self,
-        room: &PlannedRoom,
+        room: &RoomAgenda,
         record: &mut RoomRecord,
         kind: StepKind,
         result: StepResult,
     ) -> Result<(), RunEnd> {
-        let id = &room.room.id;
+        let id = &room.id;
         tracing::debug!(migration = %self.id, room = %id, step = ?kind, ?result, "step");
         measure::step(kind.name(), result.name());
         record.steps.insert(kind, result);

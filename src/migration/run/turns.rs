@@ -34,7 +34,7 @@ impl Line {
     /// and more still where a step is more than one request.
     fn at_once(self) -> usize {
         match self {
-            Self::Invites | Self::FirstJoins | Self::LocalJoins | Self::RemoteJoins => 10,
+            Self::Invites | Self::FirstJoins | Self::LocalJoins | Self::RemoteJoins => 9,
             Self::PowerLevels | Self::PowerAhead | Self::Tags => 16,
         }
     }
@@ -43,14 +43,20 @@ impl Line {
     pub(super) fn of(step: &Step) -> Option<Self> {
         Some(match step {
             Step::Invite => Self::Invites,
-            Step::Join { nearness: Nearness::Unknown, .. } => Self::FirstJoins,
-            Step::Join { nearness: Nearness::Here, .. } => Self::LocalJoins,
-            Step::Join { nearness: Nearness::Elsewhere, .. } => Self::RemoteJoins,
+            Step::Join { nearness, .. } => Self::of_join(*nearness),
             Step::PowerLevel { ahead: false, .. } => Self::PowerLevels,
             Step::PowerLevel { ahead: true, .. } => Self::PowerAhead,
             Step::Tags { .. } => Self::Tags,
             Step::AwaitJoin => return None,
         })
+    }
+
+    pub(super) fn of_join(nearness: Nearness) -> Self {
+        match nearness {
+            Nearness::Unknown => Self::FirstJoins,
+            Nearness::Here => Self::LocalJoins,
+            Nearness::Elsewhere => Self::RemoteJoins,
+        }
     }
 }
 

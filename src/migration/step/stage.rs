@@ -116,13 +116,13 @@ impl Stage {
     }
 
     pub(super) async fn invite(&self, room: &RoomId) -> Result<StepResult, StepError> {
-        let Some(old) = self.old.as_ref().map(Account::once) else {
-            return Ok(StepResult::NoAccess);
-        };
         // An invitation that was sent just before a crash is not sent again: people would see it.
         if is_let_in(self.membership(room).as_ref()) {
             return Ok(StepResult::AlreadySo);
         }
+        let Some(old) = self.old.as_ref().map(Account::once) else {
+            return Ok(StepResult::NoAccess);
+        };
         let failure = match self.invite_unless_invited(&old, room).await {
             Some(Ok(())) => return Ok(StepResult::Done),
             Some(Err(failure)) => failure,
@@ -130,7 +130,7 @@ impl Stage {
         };
         // A homeserver refuses to invite whoever is in already, in words of its own.
         if let Failure::Refused { .. } = failure
-            && let Ok(Some(member)) = old.member(room, &self.new_user).await
+            && let Ok(Some(member)) = Box::pin(old.member(room, &self.new_user)).await
             && is_let_in(Some(&member.membership))
         {
             return Ok(StepResult::AlreadySo);
@@ -176,18 +176,17 @@ impl Stage {
         if self.is_in(room) {
             return Ok(StepResult::AlreadySo);
         }
-        let via = via.to_vec();
-        let joined = new.join(room, via.clone(), nearness).await;
+        let joined = new.join(room, via.to_vec(), nearness).await;
         if let Err(Failure::Limited { .. }) = joined {
             // Asked only when a join has to wait, since local ones wait less.
             let members = self.members(room).await?;
             let nearness = members.map(|(_, members)| self.nearness(&members));
             let nearness = nearness.unwrap_or(Nearness::Elsewhere);
-            return Err(StepError::Known(Box::new(Step::Join { via, nearness })));
+            return Err(StepError::Found(nearness));
         }
         // Where the old account's homeserver is the way in, the join fails while that is away.
         if let (Err(Failure::Faulty { status: 502..=504, .. }), Some(old)) = (&joined, &self.old)
-            && let Some(away) = old.away().await
+            && let Some(away) = Box::pin(old.away()).await
         {
             return Err(StepError::Away(Side::Old, away));
         }
