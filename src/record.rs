@@ -88,6 +88,15 @@ impl Migration {
     pub fn side_of(&self, user: &UserId) -> Option<Side> {
         [Side::Old, Side::New].into_iter().find(|side| self.party(*side).user_id == user)
     }
+
+    /// Whether the access to the old account was lost in the middle of a run that the new one can go
+    /// on with by itself.
+    pub fn can_go_on_without_old(&self) -> bool {
+        self.phase == Phase::AwaitingAccess
+            && self.went.is_some()
+            && self.old.access.is_missing()
+            && self.new.access.is_given()
+    }
 }
 
 /// How it stands with a room whose moderators were asked.

@@ -87,6 +87,9 @@ pub enum Event {
         /// By whom.
         by: By,
     },
+    /// To both: the new account said `resume` after the access to the old one was lost. The run goes
+    /// on with what the new one can do by itself.
+    ResumedWithoutOld,
     /// To both: `cancel` was said. What was already done stays, and is in the report.
     Cancelled {
         /// By whom.

@@ -145,6 +145,7 @@ fn every_notice_is_stored_in_this_form() {
         Event::Started,
         Event::Paused { by: By::Old },
         Event::Resumed { by: By::New },
+        Event::ResumedWithoutOld,
         Event::Cancelled { by: By::Old },
         Event::Finished,
         Event::Announced { text: "The server closes on Friday.".into() },

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     faults::{Broken, broken},
-    scene::{Scene, is_in, log_in},
+    scene::{Chats, Scene, is_in, log_in},
 };
 
 /// How long a request takes that is to be seen on its way.
@@ -142,28 +142,59 @@ async fn a_new_account_that_is_deactivated_halfway_ends_nothing_but_its_access()
     chats.old.hear_about("has ended").await.unwrap();
 }
 
-#[tokio::test]
-async fn when_the_old_account_is_deactivated_halfway_the_new_one_is_told_what_was_done() {
-    let Broken { scene, old, new } = broken("deactivated-old").await;
-    let rooms = six_rooms(&scene).await;
+/// A migration of six rooms whose old account is deactivated halfway. What the new one is told.
+async fn old_is_deactivated(broken: &Broken, rooms: &[OwnedRoomId]) -> (Chats, String) {
+    let Broken { scene, old, new } = broken;
     let chats = scene.planned().await;
     old.add(Rule::on(Method::POST, "/invite", SLOWLY));
     new.add(Rule::on(Method::POST, "/join/", SLOWLY).after(1));
     chats.old.say("go").await.unwrap();
-    halfway(&scene, &rooms).await;
+    halfway(scene, rooms).await;
     deactivate(&scene.old).await;
     let told = chats.new.hear_about("no longer accepts").await.unwrap().body;
     assert!(told.contains(scene.old.user_id().as_str()), "{told}");
-    assert!(told.contains("gone for good, say `cancel`"), "{told}");
-    chats.new.say("cancel").await.unwrap();
-    chats.new.hear_about("has ended").await.unwrap();
-    chats.new.say("report").await.unwrap();
-    let report = chats.new.hear_about("The report:").await.unwrap().body;
+    (chats, told)
+}
+
+/// The report tells of all rooms that the new account is in, and of private ones that it is not in.
+async fn is_told_truly(scene: &Scene<'_>, rooms: &[OwnedRoomId], report: &str) -> usize {
     let mut entered = 0;
-    for room in &rooms {
+    for room in rooms {
         entered += usize::from(is_in(&scene.new, room).await);
     }
     assert!(report.contains(&format!("in {entered} of 6 rooms")), "{report}");
     let left = report.split("did not get to these rooms:").nth(1).unwrap_or_default();
     assert!(left.contains("“Private"), "{report}");
+    entered
+}
+
+#[tokio::test]
+async fn when_the_old_account_is_deactivated_halfway_the_new_one_is_told_what_was_done() {
+    let broken = broken("deactivated-old").await;
+    let rooms = six_rooms(&broken.scene).await;
+    let (chats, told) = old_is_deactivated(&broken, &rooms).await;
+    assert!(told.contains("Or say `cancel`"), "{told}");
+    chats.new.say("cancel").await.unwrap();
+    chats.new.hear_about("has ended").await.unwrap();
+    chats.new.say("report").await.unwrap();
+    let report = chats.new.hear_about("The report:").await.unwrap().body;
+    is_told_truly(&broken.scene, &rooms, &report).await;
+}
+
+#[tokio::test]
+async fn when_the_old_account_is_gone_for_good_the_new_one_goes_on_with_what_needs_no_invitation() {
+    let broken = broken("gone-for-good").await;
+    let rooms = six_rooms(&broken.scene).await;
+    let (chats, told) = old_is_deactivated(&broken, &rooms).await;
+    assert!(told.contains("gone for good, say `resume`"), "{told}");
+    chats.new.say("resume").await.unwrap();
+    chats.new.hear_about("goes on without").await.unwrap();
+    let report = chats.new.hear_about("`forget`").await.unwrap().body;
+    let entered = is_told_truly(&broken.scene, &rooms, &report).await;
+    let mut public = 0;
+    for room in rooms.iter().step_by(2) {
+        public += usize::from(is_in(&broken.scene.new, room).await);
+    }
+    assert_eq!(public, 3, "every second room is public: {report}");
+    assert!(entered < rooms.len(), "{report}");
 }

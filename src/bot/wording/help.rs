@@ -217,7 +217,10 @@ pub(crate) mod texts {
         part: Part::Move,
         usage: "resume",
         does: "goes on after `pause`",
-        more: &[],
+        more: &[
+            "When the old account is gone for good in the middle of a migration, `resume` from the \
+             new one goes on without it.",
+        ],
         example: "resume",
     };
     /// `cancel`

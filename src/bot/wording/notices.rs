@@ -96,6 +96,7 @@ pub(crate) fn notice(event: &Event, facts: &Facts<'_>) -> Message {
             who = you_or_account(*by, facts)
         ))
         .and("`status` tells how it stands."),
+        Event::ResumedWithoutOld => resumed_without_old(facts),
         Event::Cancelled { by } => cancelled(*by, facts),
         Event::Finished => match facts.report {
             Some(ready) => report(ready, facts.requests, migration, facts.reader),
@@ -381,12 +382,37 @@ fn access_lost(side: Side, facts: &Facts<'_>) -> Message {
         server = server(migration, side),
         who = account(migration, side, facts.reader)
     );
-    let gone = line!(
-        "If that account is gone for good, say `cancel`: I then tell you what is done and what is \
-         not."
-    );
     let is_other = side != facts.reader;
-    Message::new(lost).and(to_go_on(side, facts)).and_maybe(is_other.then_some(gone))
+    Message::new(lost)
+        .and(to_go_on(side, facts))
+        .and_maybe(is_other.then(|| gone_for_good(migration)))
+}
+
+fn gone_for_good(migration: &Migration) -> Line {
+    if migration.can_go_on_without_old() {
+        line!(
+            "If that account is gone for good, say `resume`: I then go on without it, as far as {new} \
+             gets in by itself. Or say `cancel`: I then tell you what is done and what is not.",
+            new = &migration.new.user_id
+        )
+    } else {
+        line!(
+            "If that account is gone for good, say `cancel`: I then tell you what is done and what \
+             is not."
+        )
+    }
+}
+
+fn resumed_without_old(facts: &Facts<'_>) -> Message {
+    let (old, new) = (&facts.migration.old.user_id, &facts.migration.new.user_id);
+    Message::new(line!(
+        "{who} said `resume`: the migration **goes on without {old}**. {new} gets into what it can \
+         by itself. What only {old} could do stays undone, and the report tells what that is.",
+        who = you_or_account(By::New, facts),
+        old = old,
+        new = new
+    ))
+    .and("`status` tells how it stands.")
 }
 
 fn to_go_on(side: Side, facts: &Facts<'_>) -> Line {
@@ -419,7 +445,10 @@ fn service_ended(side: Side, facts: &Facts<'_>) -> Message {
         server = server(migration, side),
         who = account(migration, side, facts.reader)
     );
-    Message::new(ended).and(to_go_on(side, facts))
+    let is_other = side != facts.reader && migration.can_go_on_without_old();
+    Message::new(ended)
+        .and(to_go_on(side, facts))
+        .and_maybe(is_other.then(|| gone_for_good(migration)))
 }
 
 fn access_needed(facts: &Facts<'_>) -> Message {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{only, wrong_phase};
 use crate::migration::{
-    By, Ending, Event, Inner, Migrations, Phase, Refusal, Said, Side, StepResult,
+    Access, By, Ending, Event, Inner, Migrations, Phase, Refusal, Said, Side, StepResult,
     job::{Job, Turn},
     journal::Change,
     report::Check,
@@ -65,7 +65,8 @@ impl Migrations {
         inner.pause(&job, turn, said, side.into()).await
     }
 
-    /// `resume`: goes on after `pause`.
+    /// `resume`: goes on after `pause`; or, said by the new account, without the old one, where the
+    /// access to that was lost in the middle of a run.
     ///
     /// # Errors
     ///
@@ -167,9 +168,19 @@ impl Inner {
         by: By,
     ) -> Result<(), Refusal> {
         let mut migration = job.migration();
-        let Phase::Paused(phase) = migration.phase else { return Err(wrong_phase(&migration)) };
-        migration.phase = *phase;
-        let change = Change::of(&migration).said(said).tell_both(Event::Resumed { by });
+        let event = match migration.phase.clone() {
+            Phase::Paused(phase) => {
+                migration.phase = *phase;
+                Event::Resumed { by }
+            }
+            Phase::AwaitingAccess if by == By::New && migration.can_go_on_without_old() => {
+                migration.old.access = Access::None;
+                migration.phase = Phase::Running;
+                Event::ResumedWithoutOld
+            }
+            _ => return Err(wrong_phase(&migration)),
+        };
+        let change = Change::of(&migration).said(said).tell_both(event);
         self.commit(job, &turn, change).await?;
         self.set_to_work(job);
         Ok(())

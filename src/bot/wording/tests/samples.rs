@@ -353,6 +353,7 @@ pub(super) fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
         ("started", Event::Started, Phase::Running, both),
         ("paused", Event::Paused { by: By::Old }, Phase::Paused(Box::new(Phase::Running)), both),
         ("resumed", Event::Resumed { by: By::New }, Phase::Running, both),
+        ("resumed without", Event::ResumedWithoutOld, Phase::Running, [No, Session]),
         ("finished", Event::Finished, Phase::Finished, both),
         (
             "paused by an admin",
