@@ -3,6 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use matrix_sdk::ruma::{OwnedEventId, UserId};
 
 use super::{
@@ -27,16 +28,23 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The same while nothing is known to be going on.
 const LOOK_SELDOM: Duration = Duration::from_secs(20);
 /// How often one message is looked at, at most: an edit each few seconds is all that anybody reads.
-const EACH_EVERY: Duration = Duration::from_secs(5);
+const EACH_EVERY: SignedDuration = SignedDuration::from_secs(5);
 /// How many messages are looked at in a row, and the pause before each: to work out what one says
 /// takes time, and there may be thousands.
 const LOOKS: (usize, Duration) = (40, Duration::from_millis(25));
+/// How many times as long as an edit took no other is sent after it: the homeserver is there for
+/// answers, and for migrations.
+const REST: u32 = 4;
+/// The longest such rest.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// Keeps the progress messages up to date.
 pub(super) struct Keeper {
     bot: Arc<Bot>,
     /// What each message says, as far as that is known.
     shown: HashMap<OwnedEventId, Shown>,
+    /// The pause before the next message is looked at.
+    rest: Duration,
 }
 
 struct Shown {
@@ -46,7 +54,7 @@ struct Shown {
 
 impl Keeper {
     pub(super) fn new(bot: Arc<Bot>) -> Self {
-        Self { bot, shown: HashMap::new() }
+        Self { bot, shown: HashMap::new(), rest: LOOKS.1 }
     }
 
     /// Goes on until the store fails.
@@ -131,6 +139,7 @@ impl Keeper {
         let mut messages = records.progress_messages()?;
         messages.sort_by_key(|message| self.looked_at(message));
         let mut looks = LOOKS.0;
+        let begun = bot.shared.clock.now();
         for message in messages {
             let migration = match migrations.get(message.migration) {
                 Ok(migration) => migration,
@@ -149,11 +158,12 @@ impl Keeper {
                 continue;
             }
             if !is_over {
-                if looks == 0 || !self.is_due(&message) {
+                let went_on_for = bot.shared.clock.now().duration_since(begun);
+                if looks == 0 || went_on_for >= EACH_EVERY || !self.is_due(&message) {
                     continue;
                 }
                 looks -= 1;
-                bot.shared.clock.sleep(LOOKS.1).await;
+                bot.shared.clock.sleep(self.rest).await;
             }
             let text = if message.of_reading {
                 let reading = migrations.readings().get(&migration.id).copied();
@@ -185,12 +195,17 @@ impl Keeper {
         text: Message,
     ) -> Result<(), StoreError> {
         let id = &message.event_id;
-        let looked = self.bot.shared.clock.now();
+        let clock = &self.bot.shared.clock;
+        let looked = clock.now();
+        self.rest = LOOKS.1;
         let shown = Shown { text: None, looked };
         let shown = self.shown.entry(id.clone()).or_insert(shown);
         shown.looked = looked;
         if shown.text.as_ref() != Some(&text) {
-            match self.bot.talk.edit(&message.room_id, id, &text).await {
+            let edited = self.bot.talk.edit(&message.room_id, id, &text).await;
+            let took = Duration::try_from(clock.now().duration_since(looked)).unwrap_or_default();
+            self.rest = (took * REST).clamp(LOOKS.1, LONGEST_REST);
+            match edited {
                 Ok(()) => {}
                 Err(Unsent::Refused(error)) if matches!(fate(&error), Fate::Passing(_)) => {
                     return Ok(());
