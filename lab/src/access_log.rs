@@ -1,9 +1,10 @@
 //! What the homeservers were asked, from their own access logs: one line for each request that was
 //! answered, with the account, the size of the answer and the user agent.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 use anyhow::Result;
+use jiff::civil::DateTime;
 use ruma::UserId;
 
 use crate::Pair;
@@ -42,6 +43,31 @@ impl Mark {
         Ok(Self(logs.collect::<Result<_>>()?))
     }
 
+    /// How long the bot took for each answer to a command after this: from the end of its last sync
+    /// until it sent the answer.
+    pub fn answering(&self, bot: &UserId) -> Result<Vec<Duration>> {
+        let (mut synced, mut answering) = (Vec::new(), Vec::new());
+        for (log, mark) in &self.0 {
+            let text = fs::read(log)?;
+            let after = text.get(usize::try_from(*mark)?..).unwrap_or_default();
+            let text = String::from_utf8_lossy(after);
+            for line in text.lines().filter_map(Line::read) {
+                if line.account != bot.as_str() {
+                    continue;
+                }
+                if line.endpoint.ends_with("/sync") {
+                    synced.push(line.ended);
+                } else if line.is_answer {
+                    let sent = line.ended.checked_sub(line.took)?;
+                    let learned = synced.iter().rev().find(|ended| **ended <= sent);
+                    let took = learned.map(|learned| sent.duration_since(*learned));
+                    answering.extend(took.and_then(|took| Duration::try_from(took).ok()));
+                }
+            }
+        }
+        Ok(answering)
+    }
+
     /// What one of these accounts asked after this, with a user agent that begins so.
     pub fn requests(&self, accounts: &[&UserId], user_agent: &str) -> Result<Requests> {
         let mut requests = Requests::default();
@@ -67,26 +93,42 @@ impl Mark {
 /// A line of an access log, as far as it is wanted here.
 #[derive(Debug, PartialEq)]
 struct Line<'a> {
+    ended: DateTime,
+    took: Duration,
     account: &'a str,
     answered: u64,
     is_limited: bool,
     endpoint: String,
+    /// Whether it is a message of the bot that answers a command: its transaction ID tells.
+    is_answer: bool,
     user_agent: &'a str,
 }
 
 impl<'a> Line<'a> {
     /// `None` for lines of another kind, which there are many of.
     fn read(line: &'a str) -> Option<Self> {
-        let (_, line) = line.split_once(" - {")?;
+        let (origin, line) = line.split_once(" - {")?;
+        let ended = origin.split_once(" INFO")?.0.replace(',', ".").parse().ok()?;
         let (account, line) = line.split_once("} Processed request: ")?;
         let (figures, line) = line.split_once(" \"")?;
+        let took = figures.split_once("sec/")?.0.parse().ok()?;
         let answered = figures.split(' ').find_map(|figure| figure.strip_suffix('B'))?;
         let (request, line) = line.split_once("\" \"")?;
         let (user_agent, _) = line.split_once('"')?;
         let mut request = request.split(' ');
-        let endpoint = format!("{} {}", request.next()?, endpoint(request.next()?));
-        let is_limited = figures.ends_with(" 429");
-        Some(Self { account, answered: answered.parse().ok()?, is_limited, endpoint, user_agent })
+        let (method, target) = (request.next()?, request.next()?);
+        Some(Self {
+            ended,
+            took: Duration::try_from_secs_f64(took).ok()?,
+            account,
+            answered: answered.parse().ok()?,
+            is_limited: figures.ends_with(" 429"),
+            endpoint: format!("{method} {}", endpoint(target)),
+            is_answer: ["$", "%24"]
+                .iter()
+                .any(|sigil| target.contains(&format!("/send/m.room.message/tern-{sigil}"))),
+            user_agent,
+        })
     }
 }
 
@@ -112,10 +154,13 @@ mod tests {
                     /_matrix/client/v3/rooms/!abc/joined_members?a=%22b HTTP/1.1\" \"tern/0.1.0\" \
                     [0 dbevts]";
         let expected = Line {
+            ended: "2026-11-22T02:03:47.483".parse().unwrap(),
+            took: Duration::from_millis(83),
             account: "@old:localhost:26374",
             answered: 24069,
             is_limited: false,
             endpoint: "GET /_matrix/client/v3/rooms/…/joined_members".to_owned(),
+            is_answer: false,
             user_agent: "tern/0.1.0",
         };
         assert_eq!(Line::read(line), Some(expected));

@@ -2,13 +2,17 @@
 //!
 //! Everything is real. The bot is an application service of both homeservers, so that consent is all
 //! that a migration takes; the new homeserver limits invitations of one account as Synapse does by
-//! default, from which nothing exempts, so that every migration runs for hours.
+//! default, from which nothing exempts, so that every migration runs for hours. What two homeservers
+//! take by themselves to carry a question and its answer is asked before anybody moves.
 
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use lab::{Account, Bot, BotOptions, Lab, Options, Pair, Person, RoomSpec, Service, wait};
+use lab::{
+    Account, Bot, BotOptions, Chat, Lab, Options, Pair, Person, RoomSpec, Service,
+    access_log::Mark, wait,
+};
 use reqwest::Method;
 use ruma::{OwnedRoomId, events::room::member::MembershipState};
 use serde_json::{Value, json};
@@ -23,6 +27,10 @@ const QUESTIONS: usize = 100;
 const ROOMS: usize = 6;
 const AT_ONCE: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What is answered.
+const MOVING: &str = "It has been going on";
+const NOT_MOVING: &str = "You are in no migration";
 
 /// One person, who writes without a client.
 struct Mover {
@@ -42,6 +50,14 @@ pub(crate) async fn measure(lab: &Lab, tern: &Path, migrations: usize) -> Result
     let pair = lab.pair_of(&options, &limited).await?;
     let bot = start(&pair, tern, &service).await?;
 
+    say(&format!("Asking {QUESTIONS} times before anybody moves"))?;
+    let person = Person::log_in(&pair.new.account("asking").await?).await?;
+    let bystander = person.chat_with(bot.user_id(), false).await?.with_patience(PATIENCE);
+    let mut quiet = Vec::new();
+    for _ in 0..QUESTIONS {
+        quiet.push(ask(&bystander, NOT_MOVING).await?);
+    }
+
     say(&format!("Beginning {migrations} migrations of {ROOMS} rooms each"))?;
     let begun = stream::iter(0..migrations).map(|number| begin(&pair, &bot, number));
     let movers: Vec<Mover> = begun.buffer_unordered(AT_ONCE).try_collect().await?;
@@ -54,33 +70,40 @@ pub(crate) async fn measure(lab: &Lab, tern: &Path, migrations: usize) -> Result
     }
 
     say(&format!("Asking {QUESTIONS} times"))?;
-    let person = Person::log_in(&pair.new.account("asking").await?).await?;
-    let bystander = person.chat_with(bot.user_id(), false).await?.with_patience(PATIENCE);
     let first = movers.first().context("there is one")?;
     let client = Person::log_in_for(&first.new, &first.new_chat).await?;
     let mover = client.chat_in(&first.new_chat, bot.user_id()).await?.with_patience(PATIENCE);
+    let mark = Mark::end(&pair)?;
     let (mut of_mover, mut of_bystander) = (Vec::new(), Vec::new());
     for _ in 0..QUESTIONS {
-        let begun = Instant::now();
-        mover.say("status").await?;
-        mover.hear_about("It has been going on").await?;
-        of_mover.push(begun.elapsed());
-        let begun = Instant::now();
-        bystander.say("status").await?;
-        bystander.hear_about("You are in no migration").await?;
-        of_bystander.push(begun.elapsed());
+        of_mover.push(ask(&mover, MOVING).await?);
+        of_bystander.push(ask(&bystander, NOT_MOVING).await?);
     }
+    let own = mark.answering(bot.user_id())?;
     let running = running(&movers, &bot).await?;
     ensure!(running == migrations, "only {running} of {migrations} still run");
 
     let mut table = Table::default();
     table.figure("migrations that run", running);
     table.words("\nFrom sending `status` until the answer is there, in ms:");
+    table.figure("before anybody moves: half of the times", format!("{:.0}", at(&quiet, 50)));
+    table.figure("before anybody moves: 95 of 100 times", format!("{:.0}", at(&quiet, 95)));
     for (who, times) in [("who moves", of_mover), ("who does not", of_bystander)] {
         table.figure(&format!("{who}: half of the times"), format!("{:.0}", at(&times, 50)));
         table.goal(&format!("{who}: 95 of 100 times"), at(&times, 95), MOST_MILLISECONDS);
     }
+    table.words("\nTern's own part of it, from the end of a sync until the answer is sent, in ms:");
+    table.figure("half of the times", format!("{:.0}", at(&own, 50)));
+    table.figure("95 of 100 times", format!("{:.0}", at(&own, 95)));
     Ok(table)
+}
+
+/// How long it takes from saying `status` until the answer is there.
+async fn ask(chat: &Chat, answer: &str) -> Result<Duration> {
+    let begun = Instant::now();
+    chat.say("status").await?;
+    chat.hear_about(answer).await?;
+    Ok(begun.elapsed())
 }
 
 async fn start(pair: &Pair, tern: &Path, service: &Service) -> Result<Bot> {

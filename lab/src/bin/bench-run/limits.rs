@@ -27,8 +27,8 @@ const INVITES_OF: Bucket = (0.5, 5.0);
 const INVITES_BY: Bucket = (0.3, 10.0);
 /// Synapse's own. Invitations count as messages of who invites.
 const MESSAGES: Bucket = (0.2, 10.0);
-/// What the old account says meanwhile: `go`.
-const SAID: usize = 1;
+/// What the old account says itself: `go`, and `status` halfway.
+const SAID: usize = 2;
 /// After so long without a request all buckets are full.
 const FULL_AFTER: Duration = Duration::from_secs(60);
 
