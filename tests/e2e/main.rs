@@ -34,4 +34,5 @@ mod secrets;
 mod service;
 mod service_limits;
 mod start;
+mod thousand;
 mod whole;
