@@ -120,8 +120,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the first byte sent to the last one read.
     pub request: Duration,
-    /// The same for a sync and for a join, which the homeserver may have to talk over with many
-    /// others.
+    /// The same for a sync, for a join and for an invitation, which the homeserver may have to talk
+    /// over with many others.
     pub long_request: Duration,
     /// From a request that failed to the next attempt. Each further wait is three times as long.
     pub retry_after: Duration,

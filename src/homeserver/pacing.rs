@@ -139,7 +139,9 @@ impl Action {
     pub(super) fn allowance(self) -> Allowance {
         match self {
             Self::Sync | Self::Listen => Allowance::SYNC,
-            Self::LocalJoin | Self::RemoteJoin | Self::Knock => Allowance::JOIN,
+            // Synapse takes three invitations at a time from another homeserver; all others that
+            // people send there wait, on the inviting one.
+            Self::LocalJoin | Self::RemoteJoin | Self::Knock | Self::Invite => Allowance::JOIN,
             Self::Media => Allowance::MEDIA,
             _ => Allowance::ORDINARY,
         }

@@ -81,6 +81,13 @@ async fn an_answer_that_does_not_come_is_given_up() {
     assert!(failure.is_retryable());
 }
 
+#[test]
+fn what_homeservers_talk_over_with_others_may_take_long() {
+    use Action::{Invite, Knock, LocalJoin, Read, RemoteJoin, State};
+    assert!([LocalJoin, RemoteJoin, Knock, Invite].iter().all(|action| action.allowance().long));
+    assert!(![Read, State].iter().any(|action| action.allowance().long));
+}
+
 #[tokio::test]
 async fn a_homeserver_that_went_away_is_unreachable() {
     let fake = Fake::start(|_, _| json(200, &json!({}))).await;
