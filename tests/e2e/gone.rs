@@ -187,6 +187,8 @@ async fn when_the_old_account_is_gone_for_good_the_new_one_goes_on_with_what_nee
     let rooms = six_rooms(&broken.scene).await;
     let (chats, told) = old_is_deactivated(&broken, &rooms).await;
     assert!(told.contains("gone for good, say `resume`"), "{told}");
+    chats.new.say("status").await.unwrap();
+    chats.new.hear_about("`resume` goes on without it").await.unwrap();
     chats.new.say("resume").await.unwrap();
     chats.new.hear_about("goes on without").await.unwrap();
     let report = chats.new.hear_about("`forget`").await.unwrap().body;

@@ -310,6 +310,12 @@ fn awaiting_access(migration: &Migration, reader: Side) -> (Line, Line) {
     };
     let next = if missing(reader) || neither {
         line!("Say `login` here; `help login` tells the ways.")
+    } else if migration.can_go_on_without_old() {
+        line!(
+            "Say `login` from {other}, in its own chat with me. If that account is gone for good, \
+             `resume` goes on without it.",
+            other = other
+        )
     } else {
         line!("Say `login` from {other}, in its own chat with me.", other = other)
     };
