@@ -135,6 +135,17 @@ impl Failure {
             || matches!(self, Self::Faulty { status: 502..=504, code: None, .. })
     }
 
+    /// Whether the homeserver has more to do than it can: it does not answer in time, or what is in
+    /// front of it waits no longer.
+    pub(crate) fn is_overload(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { fault: Fault::Timeout | Fault::Broken(_), .. }
+                | Self::Faulty { status: 503, .. }
+                | Self::Faulty { code: None, .. }
+        )
+    }
+
     /// Whether nothing answers where the homeserver is to be.
     pub(crate) fn is_no_connection(&self) -> bool {
         matches!(self, Self::Unreachable { fault: Fault::NoConnection(_), .. })

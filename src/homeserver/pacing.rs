@@ -8,11 +8,12 @@
 //!
 //! Every account has a [`lane`] for each [`Action`], in which requests go in the order in which they
 //! came, several at a time. A wait in one lane holds up another only if both draw from the budget
-//! that is empty.
+//! that is empty. How many are on their way at a time, of all accounts together, is as many as the
+//! homeserver can work on ([`window`]).
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -29,6 +30,7 @@ use self::{
     budgets::{Budgets, Draws, Key},
     lane::{Lane, Line, Ticket},
     ledger::Ledger,
+    window::Window,
 };
 use super::{Failure, transport::Allowance};
 use crate::{
@@ -46,6 +48,7 @@ mod ledger;
 mod retries;
 #[cfg(test)]
 mod tests;
+mod window;
 
 /// How long to wait when the homeserver limits without saying for how long.
 const UNTOLD_WAIT: Duration = Duration::from_secs(5);
@@ -111,8 +114,17 @@ impl Action {
             Self::Sync | Self::Listen | Self::Profile | Self::Message | Self::Knock => 1,
             // Each may be ten megabytes in memory.
             Self::Media => 2,
-            _ => 8,
+            // What follows a join is not to take the homeserver's time from joins and invitations.
+            Self::State => 3,
+            // Those that take long are on their way as well, and the window does not count them.
+            _ => 32,
         }
+    }
+
+    /// Whether it counts among the requests that a homeserver works on. Syncs are kept open to wait
+    /// for news.
+    fn is_work(self) -> bool {
+        !matches!(self, Self::Sync | Self::Listen)
     }
 
     /// What it is counted as.
@@ -225,6 +237,9 @@ pub struct Budget {
 /// An action, and who is invited.
 type LaneKey = (Action, Option<OwnedUserId>);
 
+/// The homeserver that requests go to, what they do, and the homeserver that has to answer to that.
+type WindowKey = (OwnedServerName, Action, OwnedServerName);
+
 /// All lanes and budgets.
 #[derive(Debug)]
 pub struct Pacing {
@@ -233,6 +248,8 @@ pub struct Pacing {
     /// The pause before the first of the retries.
     retry_after: Duration,
     lanes: Mutex<HashMap<OwnedUserId, HashMap<LaneKey, Arc<Lane>>>>,
+    /// Those that lanes have.
+    windows: Mutex<HashMap<WindowKey, Weak<Window>>>,
     /// When lanes that were not used were last forgotten.
     cleared: Mutex<Timestamp>,
     budgets: Mutex<Budgets>,
@@ -250,6 +267,7 @@ impl Pacing {
             rng: Mutex::new(rng),
             retry_after,
             lanes: Mutex::default(),
+            windows: Mutex::default(),
             budgets: Mutex::default(),
             held: Mutex::default(),
             connections: Mutex::default(),
@@ -353,6 +371,13 @@ impl Pacing {
             let sent = self.clock.now();
             let result = attempt().await;
             let now = self.clock.now();
+            if let Some(slot) = &ticket.slot {
+                match &result {
+                    Ok(_) => slot.answered(now),
+                    Err(failure) if failure.is_overload() => slot.overloaded(),
+                    Err(_) => {}
+                }
+            }
             let failure = match result {
                 Ok(answer) => {
                     let learned = self.budgets().passed(&lane.draws, sent, now);
@@ -412,7 +437,7 @@ impl Pacing {
         server: &ServerName,
         action: Action,
     ) -> Option<OwnedSemaphorePermit> {
-        if matches!(action, Action::Sync | Action::Listen) {
+        if !action.is_work() {
             return None;
         }
         let connections = {
@@ -448,10 +473,24 @@ impl Pacing {
         let lanes = lanes.entry(account.to_owned()).or_default();
         let lane = lanes.entry(key).or_insert_with(|| {
             let draws = Draws::of(account, errand);
-            Arc::new(Lane::new(draws, errand.action.most_in_flight(), now))
+            let window = errand.action.is_work().then(|| self.window(account, errand));
+            Arc::new(Lane::new(draws, errand.action.most_in_flight(), window, now))
         });
         lane.used(now);
         lane.clone()
+    }
+
+    fn window(&self, account: &UserId, errand: &Errand<'_>) -> Arc<Window> {
+        let server = account.server_name();
+        let answers = errand.invited.map_or(server, UserId::server_name);
+        let key = (server.to_owned(), errand.action, answers.to_owned());
+        let mut windows = lock(&self.windows);
+        let known = windows.entry(key).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let window = Arc::new(Window::new());
+            *known = Arc::downgrade(&window);
+            window
+        })
     }
 
     fn forget_unused(
@@ -470,6 +509,7 @@ impl Pacing {
             });
         }
         lanes.retain(|_, lanes| !lanes.is_empty());
+        lock(&self.windows).retain(|_, window| window.strong_count() > 0);
     }
 
     fn budgets(&self) -> MutexGuard<'_, Budgets> {

@@ -103,6 +103,8 @@ pub(super) enum Admission {
     RoomAt(Timestamp),
     /// Not before another of the same account and action was answered.
     AfterAnother,
+    /// Not before it gets a slot among those that are on their way.
+    Full,
 }
 
 /// How fast a server lets its accounts be, as one of them found out.
@@ -125,14 +127,15 @@ pub(super) struct Budgets {
 }
 
 impl Budgets {
-    /// Takes the tokens for a request if all of them are there. `in_flight` is how many of the same
-    /// account and action are on their way.
+    /// Takes the tokens for a request if all of them are there, and it gets a slot by `enter`.
+    /// `in_flight` is how many of the same account and action are on their way.
     pub(super) fn admit(
         &mut self,
         draws: &Draws,
         room: Option<&Key>,
         now: Timestamp,
         in_flight: usize,
+        enter: impl FnOnce() -> bool,
     ) -> Admission {
         if let Some((until, reason)) = self.wait(draws, now) {
             return Admission::At(until, reason);
@@ -150,6 +153,9 @@ impl Budgets {
             && is_to_come(until, now)
         {
             return Admission::RoomAt(until);
+        }
+        if !enter() {
+            return Admission::Full;
         }
         self.take(draws, room, now);
         Admission::Now

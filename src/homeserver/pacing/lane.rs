@@ -13,6 +13,7 @@ use super::{
     bucket::between,
     budgets::{Admission, Draws, Key},
     lock,
+    window::{Slot, Window},
 };
 use crate::clock::SharedClock;
 
@@ -22,6 +23,9 @@ use crate::clock::SharedClock;
 pub(super) struct Lane {
     pub(super) draws: Draws,
     most_in_flight: usize,
+    /// What bounds how many are on their way, together with other lanes; nothing if they do not
+    /// count.
+    window: Option<Arc<Window>>,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -46,14 +50,21 @@ pub(super) struct Line {
 }
 
 enum Turn {
-    Now,
+    Now(Option<Slot>),
+    /// Once it has a slot in this window.
+    Full(Arc<Window>),
     At(Timestamp, WaitReason),
     Aside(Timestamp),
     Later,
 }
 
 impl Lane {
-    pub(super) fn new(draws: Draws, most_in_flight: usize, now: Timestamp) -> Self {
+    pub(super) fn new(
+        draws: Draws,
+        most_in_flight: usize,
+        window: Option<Arc<Window>>,
+        now: Timestamp,
+    ) -> Self {
         let state = State {
             last_ticket: 0,
             waiting: BTreeSet::new(),
@@ -61,7 +72,7 @@ impl Lane {
             aside: BTreeMap::new(),
             last_used: now,
         };
-        Self { draws, most_in_flight, state: Mutex::new(state), changed: Notify::new() }
+        Self { draws, most_in_flight, window, state: Mutex::new(state), changed: Notify::new() }
     }
 
     pub(super) fn used(&self, now: Timestamp) {
@@ -77,23 +88,35 @@ impl Lane {
         Line { waiting: state.waiting.len(), aside: state.aside.values().max().copied() }
     }
 
-    /// Starts the request with this ticket if it is its turn.
-    fn start(&self, ticket: u64, room: Option<&Key>, pacing: &Pacing, now: Timestamp) -> Turn {
+    /// Starts the request with this ticket if it is its turn. It may have waited for its `slot`.
+    fn start(
+        &self,
+        (ticket, room): (u64, Option<&Key>),
+        mut slot: Option<Slot>,
+        pacing: &Pacing,
+        now: Timestamp,
+    ) -> Turn {
         let mut state = lock(&self.state);
         if state.waiting.first() != Some(&ticket) || state.in_flight >= self.most_in_flight {
             return Turn::Later;
         }
-        match pacing.budgets().admit(&self.draws, room, now, state.in_flight) {
+        let enter = || {
+            let Some(window) = &self.window else { return true };
+            slot = slot.take().or_else(|| window.enter(now));
+            slot.is_some()
+        };
+        match pacing.budgets().admit(&self.draws, room, now, state.in_flight, enter) {
             Admission::Now => {}
             Admission::At(until, reason) => return Turn::At(until, reason),
             Admission::RoomAt(until) => return Turn::Aside(until),
             Admission::AfterAnother => return Turn::Later,
+            Admission::Full => return self.window.clone().map_or(Turn::Later, Turn::Full),
         }
         state.waiting.remove(&ticket);
         state.in_flight += 1;
         drop(state);
         self.changed.notify_waiters();
-        Turn::Now
+        Turn::Now(slot)
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -112,6 +135,8 @@ pub(super) struct Ticket {
     pub(super) limited_for: Duration,
     /// How much of that was for the invited account's homeserver.
     pub(super) held_for: Duration,
+    /// Among those that are on their way to the same homeserver.
+    pub(super) slot: Option<Slot>,
     number: u64,
     place: Place,
 }
@@ -138,6 +163,7 @@ impl Ticket {
             room,
             limited_for: Duration::ZERO,
             held_for: Duration::ZERO,
+            slot: None,
             number,
             place: Place::Waiting,
         }
@@ -151,6 +177,7 @@ impl Ticket {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let lane = self.lane.clone();
+        let mut slot = None;
         while !stop.is_cancelled() {
             let changed = lane.changed.notified();
             tokio::pin!(changed);
@@ -161,10 +188,17 @@ impl Ticket {
             if !patient && let Some((until, _)) = pacing.budgets().wait(&lane.draws, now) {
                 return Err(Failure::Limited { retry_after: Some(between(now, until)) });
             }
-            match lane.start(self.number, self.room.as_ref(), pacing, now) {
-                Turn::Now => {
+            match lane.start((self.number, self.room.as_ref()), slot.take(), pacing, now) {
+                Turn::Now(slot) => {
                     self.place = Place::InFlight;
+                    self.slot = slot;
                     return Ok(());
+                }
+                Turn::Full(window) => {
+                    slot = tokio::select! {
+                        () = stop.cancelled() => None,
+                        slot = window.enter_in_turn(&pacing.clock) => Some(slot),
+                    };
                 }
                 Turn::At(until, _) | Turn::Aside(until) if !patient => {
                     return Err(Failure::Limited { retry_after: Some(between(now, until)) });
@@ -220,6 +254,7 @@ impl Ticket {
     fn go_to(&mut self, place: Place, change: impl FnOnce(&mut State)) {
         let (number, left) = (self.number, self.place);
         self.place = place;
+        self.slot = None;
         self.lane.change(|state| {
             leave(state, number, left);
             if place == Place::Waiting {

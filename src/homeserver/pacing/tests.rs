@@ -20,6 +20,8 @@ use super::{
 };
 use crate::clock::SystemClock;
 
+mod window;
+
 fn seconds(seconds: f64) -> Duration {
     Duration::from_secs_f64(seconds)
 }
@@ -258,7 +260,7 @@ fn of_several_limits_the_one_that_is_met_is_learned_and_leaves_a_token_to_the_pe
                 (spoken, unheard_since) = (spoken + 1, None);
             }
         }
-        match budgets.admit(&draws, None, at(now), 0) {
+        match budgets.admit(&draws, None, at(now), 0, || true) {
             Admission::Now => {}
             Admission::At(until, _) => {
                 now = until.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();

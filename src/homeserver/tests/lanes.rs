@@ -341,34 +341,6 @@ async fn stopping_does_not_drop_a_request_that_is_on_its_way() {
     join(arctic(), &account.until(stop)).await.unwrap().unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_more_than_eight_are_on_their_way_at_a_time() {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let clock = clock();
-    let pacing = Arc::new(Pacing::new(clock, StdRng::seed_from_u64(1), Duration::from_secs(2)));
-    let requests: Vec<_> = (0..40)
-        .map(|_| {
-            let (pacing, now, most) = (pacing.clone(), now.clone(), most.clone());
-            tokio::spawn(async move {
-                let stop = CancellationToken::new();
-                pacing
-                    .run(bob(), Action::RemoteJoin.into(), &stop, || async {
-                        most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                        tokio::task::yield_now().await;
-                        now.fetch_sub(1, SeqCst);
-                        Ok(())
-                    })
-                    .await
-            })
-        })
-        .collect();
-    for request in requests {
-        request.await.unwrap().unwrap();
-    }
-    assert!((1..=8).contains(&most.load(SeqCst)), "{most:?}");
-}
-
 #[tokio::test]
 async fn requests_that_follow_each_other_go_over_one_connection() {
     let fake = Fake::start(|_, _| ok()).await;
