@@ -14,6 +14,7 @@
 //! | [`homeserver`] | the client-server API: typed calls as one account, errors sorted, pacing |
 //! | [`measure`] | what is counted, for whoever watches the bot |
 //! | [`store`] | sled: what survives a restart |
+//! | `crypto_store` | what matrix-sdk keeps of keys, so that nothing is lost with a kill |
 //! | [`config`] | the configuration file and its environment overrides |
 //! | [`clock`], [`secret`], [`logging`] | time, as a parameter; what is never shown; what is logged |
 
@@ -23,6 +24,7 @@ pub mod bot;
 pub mod clock;
 pub mod config;
 pub mod consent;
+mod crypto_store;
 pub mod homeserver;
 pub mod logging;
 pub mod measure;

@@ -36,6 +36,7 @@ use serde_json::{Value, value::to_raw_value};
 use tokio::sync::Mutex;
 
 use crate::{
+    crypto_store::WholeKeys,
     homeserver::{Account, Failure},
     store::{Store, StoreError},
 };
@@ -132,7 +133,8 @@ impl Devices {
             SqliteStoreConfig::with_low_memory_config(path).key(Some(self.store.matrix_key()));
         let store = SqliteCryptoStore::open_with_config(&config).await;
         let store = store.map_err(|error| DeviceError::Store(Box::new(error)))?;
-        let machine = OlmMachine::with_store(user_id, device_id, store, None).await?;
+        let machine =
+            OlmMachine::with_store(user_id, device_id, WholeKeys::new(store), None).await?;
         // Keys that did not come are not asked of the person's other devices, which would ask the
         // person, and none are given to them.
         machine.set_room_key_requests_enabled(false);

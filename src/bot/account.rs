@@ -2,12 +2,14 @@
 
 mod way;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use matrix_sdk::{
-    Client, SessionMeta, SessionTokens, SqliteStoreConfig,
+    Client, ClientBuildError, SessionMeta, SessionTokens, SqliteCryptoStore, SqliteEventCacheStore,
+    SqliteMediaStore, SqliteStateStore, SqliteStoreConfig,
     authentication::matrix::MatrixSession,
-    config::RequestConfig,
+    config::{RequestConfig, StoreConfig},
+    cross_process_lock::CrossProcessLockConfig,
     encryption::{BackupDownloadStrategy, EncryptionSettings},
     ruma::{
         OwnedDeviceId, OwnedUserId,
@@ -30,6 +32,7 @@ use super::{
 use crate::{
     clock::{SharedClock, Timestamp},
     config::{self, Config},
+    crypto_store::WholeKeys,
     homeserver::{Forwarder, OwnUser, Transport},
     secret::{ExposeSecret as _, Secret},
     store::{Batch, Store, StoreError, Table},
@@ -192,7 +195,9 @@ impl Entrance<'_> {
         forwarder: Option<&Forwarder>,
     ) -> Result<Client, BotError> {
         let path = self.config.storage.path.join("matrix");
+        let failed = |source| BotError::EncryptionStore { path: path.clone(), source };
         let store = SqliteStoreConfig::new(&path).key(Some(self.store.matrix_key()));
+        let store = stores(&store).await.map_err(|source| failed(Box::new(source)))?;
         let encryption = EncryptionSettings {
             auto_enable_cross_signing: false,
             backup_download_strategy: BackupDownloadStrategy::Manual,
@@ -203,17 +208,14 @@ impl Entrance<'_> {
         let client = Client::builder()
             .homeserver_url(base_url)
             .respect_login_well_known(false)
-            .sqlite_store_with_config_and_cache_path(store, None::<&Path>)
+            .store_config(store)
             .with_encryption_settings(encryption)
             .request_config(RequestConfig::new().disable_retry().timeout(REQUEST_TIMEOUT));
         let client = match forwarder {
             Some(forwarder) => client.http_client(forwarder.client().clone()),
             None => client.user_agent(concat!("tern/", env!("CARGO_PKG_VERSION"))),
         };
-        client
-            .build()
-            .await
-            .map_err(|source| BotError::EncryptionStore { path, source: Box::new(source) })
+        client.build().await.map_err(|source| failed(Box::new(source)))
     }
 
     /// Takes up the session, if it still is one. When the homeserver does not answer, it is taken to
@@ -324,6 +326,21 @@ impl Entrance<'_> {
             tracing::warn!(%error, "the bot's display name could not be set");
         }
     }
+}
+
+/// matrix-sdk's own stores, which no other process opens: the bot has locked the one beside them.
+async fn stores(config: &SqliteStoreConfig) -> Result<StoreConfig, ClientBuildError> {
+    let (state, event_cache, media, keys) = tokio::try_join!(
+        SqliteStateStore::open_with_config(config),
+        SqliteEventCacheStore::open_with_config(config),
+        SqliteMediaStore::open_with_config(config),
+        SqliteCryptoStore::open_with_config(config),
+    )?;
+    Ok(StoreConfig::new(CrossProcessLockConfig::SingleProcess)
+        .state_store(state)
+        .event_cache_store(event_cache)
+        .media_store(media)
+        .crypto_store(WholeKeys::new(keys)))
 }
 
 /// A device that was logged out has lost its keys on the homeserver, though it still has them
