@@ -41,7 +41,9 @@ impl Migrations {
                     let room = &pushed.envelope.room_id;
                     let Some(Member { membership }) = pushed.content() else { continue };
                     let is_invited = membership == MembershipState::Invite;
-                    job.learn(room, membership);
+                    if job.look(|migration| is_believed(migration, pushed.by, &membership)) {
+                        job.learn(room, membership);
+                    }
                     if is_invited {
                         self.let_in(&job, room, &pushed.envelope.sender).await?;
                     }
@@ -104,6 +106,15 @@ fn concern(migration: &Migration, by: &Appservice, envelope: &Envelope<'_>) -> O
     let about = envelope.state_key.as_deref();
     (envelope.event_type == MEMBER && about == Some(migration.new.user_id.as_str()))
         .then_some(Concern::Membership)
+}
+
+/// Whether the new account need not do any more what `by` tells that it did. That it joined, only
+/// its own homeserver knows where the bot joins as it: one that is stopped in the middle of a join
+/// forgets of it, and the others have let it in.
+fn is_believed(migration: &Migration, by: &Appservice, membership: &MembershipState) -> bool {
+    *membership != MembershipState::Join
+        || !migration.new.access.is_given()
+        || by.covers(&migration.new.user_id)
 }
 
 /// Whether rooms are gone into in this phase.
@@ -177,6 +188,18 @@ mod tests {
         assert_eq!(concern("other.example", new), None);
         assert_eq!(concern("new.example", "@moving2:new.example"), None);
         assert_eq!(concern("old.example", "@moving:old.example"), None);
+    }
+
+    #[test]
+    fn that_the_new_account_joined_its_own_homeserver_knows_unless_it_joins_by_hand() {
+        let mut run = migration(Phase::Running, true);
+        let [old, new] = ["old.example", "new.example"].map(registration);
+        let (join, invite) = (MembershipState::Join, MembershipState::Invite);
+        assert!(is_believed(&run, &new, &join));
+        assert!(!is_believed(&run, &old, &join));
+        assert!(is_believed(&run, &old, &invite));
+        run.new.access = Access::None;
+        assert!(is_believed(&run, &old, &join));
     }
 
     #[test]

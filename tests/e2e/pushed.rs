@@ -3,8 +3,10 @@
 use std::{fs, path::Path, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use lab::{Homeserver, Lab, Options, Pair, RoomSpec, Service, served_pair, wait};
-use reqwest::StatusCode;
+use lab::{
+    Fault, Homeserver, Lab, Options, Pair, Proxy, RoomSpec, Rule, Service, served_pair, wait,
+};
+use reqwest::{Method, StatusCode};
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 
@@ -14,6 +16,9 @@ use crate::{
 };
 
 const SOON: Duration = Duration::from_secs(30);
+
+/// In the path of each join.
+const JOIN: &str = "/join/";
 
 async fn joined(scene: &Scene<'_>, room: &RoomId) {
     let arrives = || async { Ok(is_in(&scene.new, room).await.then_some(())) };
@@ -188,6 +193,42 @@ async fn who_has_no_token_of_a_homeserver_moves_nobody() {
     chats.old.say("status").await.unwrap();
     chats.old.hear_about("1 of 2").await.unwrap();
     assert!(!is_in(&scene.new, &room).await);
+}
+
+/// As when it is stopped in the middle of a join: the old account's homeserver has let it in then,
+/// and tells so.
+#[tokio::test]
+async fn a_join_that_the_new_accounts_homeserver_lost_is_sent_again() {
+    let (pair, service) = served_pair(Path::new(TERN)).await.unwrap();
+    let proxy = Proxy::before(&pair.new).await.unwrap();
+    let settings = json!({
+        "homeservers": { pair.new.name().as_str(): proxy.url() },
+        "timeouts": { "retry_after": "200ms" },
+    });
+    let scene = Scene::with_service(pair, service.id(), Some(&service), settings).await;
+    let room = scene.private_room("Lost").await;
+    let chats = scene.planned().await;
+    proxy.add(Rule::on(Method::POST, JOIN, Fault::status(503)));
+    chats.old.say("go").await.unwrap();
+    let tries = async |least: usize| {
+        let tried = || async {
+            let tries = proxy.seen(&Method::POST, JOIN);
+            Ok((tries >= least).then_some(tries))
+        };
+        wait::until("it tries to join", SOON, tried).await.unwrap()
+    };
+    tries(1).await;
+    let mut joined = event(&scene, "m.room.member", json!({ "membership": "join" }));
+    joined["room_id"] = json!(room);
+    joined["state_key"] = json!(scene.new.user_id());
+    let pusher = Pusher::new(&pair.old, &service);
+    assert_eq!(pusher.push("let-in", json!([joined])).await, 200);
+    // One try may have been on its way.
+    let before = proxy.seen(&Method::POST, JOIN);
+    tries(before + 2).await;
+    proxy.clear();
+    chats.old.hear_about("`forget`").await.unwrap();
+    assert!(is_in(&scene.new, &room).await);
 }
 
 #[tokio::test]
