@@ -36,7 +36,7 @@ use super::{
     journal::Journal,
     plan::{Agenda, RoomAgenda},
     step::{RoomRecord, Stage, Step, StepKind, Way, after_join, entrance},
-    survey::{Survey, membership_filter},
+    survey::{Survey, joined_filter, membership_filter},
 };
 use crate::{
     clock::SharedClock,
@@ -393,11 +393,12 @@ pub(crate) async fn read_memberships(
     old_user: &UserId,
     new_user: &UserId,
 ) -> Result<Memberships, (Side, Failure)> {
-    let filter = membership_filter(old_user, new_user);
     match (old, new) {
         (_, Some(new)) => {
-            let Synced { response, unreadable } =
-                new.sync(filter, None, None).await.map_err(|failure| (Side::New, failure))?;
+            let Synced { response, unreadable } = new
+                .sync(joined_filter(), None, None)
+                .await
+                .map_err(|failure| (Side::New, failure))?;
             // That it is in them is all that is wanted here.
             let joined = response.rooms.join.keys().chain(&unreadable);
             let joined = joined.map(|id| (id.clone(), MembershipState::Join));
@@ -406,6 +407,7 @@ pub(crate) async fn read_memberships(
             Ok(joined.chain(invited).collect())
         }
         (Some(old), None) => {
+            let filter = membership_filter(old_user, new_user);
             let synced =
                 old.sync(filter, None, None).await.map_err(|failure| (Side::Old, failure))?;
             Ok(memberships_in(new_user, &synced.response))

@@ -169,6 +169,30 @@ pub(crate) fn survey_filter() -> FilterDefinition {
     filter
 }
 
+/// State that a check looks at.
+const CHECKED_TYPES: [&str; 3] = ["m.room.create", "m.room.member", "m.room.power_levels"];
+
+/// What to ask of `/sync` to check what was done: less than for a plan, and nothing of what happened
+/// last in each room, which costs a homeserver as much as all the rest.
+pub(crate) fn check_filter() -> FilterDefinition {
+    let mut filter = survey_filter();
+    filter.room.include_leave = false;
+    filter.room.state.types = Some(CHECKED_TYPES.map(str::to_owned).to_vec());
+    filter.room.timeline = RoomEventFilter::ignore_all();
+    filter
+}
+
+/// What to ask of `/sync` to learn which rooms an account is in and invited to. Synapse leaves out
+/// rooms that there is nothing to tell of, and so is asked for the one event that all have.
+pub(crate) fn joined_filter() -> FilterDefinition {
+    let mut filter = only_rooms();
+    filter.account_data = Filter::ignore_all();
+    filter.room.account_data = RoomEventFilter::ignore_all();
+    filter.room.state.types = Some(vec!["m.room.create".to_owned()]);
+    filter.room.timeline = RoomEventFilter::ignore_all();
+    filter
+}
+
 /// What to ask of `/sync` to learn the membership of both accounts in each room that one of them is
 /// in: joins are sent by whoever joins, and the invitations that matter here by the old account.
 pub(crate) fn membership_filter(old: &UserId, new: &UserId) -> FilterDefinition {

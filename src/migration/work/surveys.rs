@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::PoisonError};
 use futures_util::{StreamExt as _, stream};
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedRoomId, UserId,
+    api::client::filter::FilterDefinition,
     events::{StateEventType, room::power_levels::UserPowerLevel},
 };
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use crate::{
         plan::{Accounts, make, plan_holdings},
         report::Check,
         run::read_memberships,
-        survey::{Survey, membership_filter, survey_filter},
+        survey::{Survey, check_filter, membership_filter, survey_filter},
     },
     store::StoreError,
 };
@@ -115,9 +116,10 @@ impl Inner {
         account: &Account,
         side: Side,
         of: MigrationId,
+        filter: FilterDefinition,
     ) -> Result<Survey, Trouble> {
         let synced = account
-            .sync(survey_filter(), None, None)
+            .sync(filter, None, None)
             .await
             .map_err(|failure| Trouble::Failed(side, failure))?;
         let mut survey = Survey::read(account.user_id(), &synced);
@@ -130,7 +132,7 @@ impl Inner {
 
     /// Surveys the old account, and asks for what its own rooms do not tell: what took their place.
     async fn survey_old(&self, account: &Account, of: MigrationId) -> Result<Survey, Trouble> {
-        let mut survey = self.survey_account(account, Side::Old, of).await?;
+        let mut survey = self.survey_account(account, Side::Old, of, survey_filter()).await?;
         let server = account.user_id().server_name();
         let failed = |failure| Trouble::Failed(Side::Old, failure);
         let successors: Vec<_> =
@@ -145,8 +147,8 @@ impl Inner {
     }
 
     async fn survey_new(&self, account: &Account, of: MigrationId) -> Result<Survey, Trouble> {
-        let (survey, versions) =
-            tokio::join!(self.survey_account(account, Side::New, of), account.room_versions());
+        let survey = self.survey_account(account, Side::New, of, survey_filter());
+        let (survey, versions) = tokio::join!(survey, account.room_versions());
         let mut survey = survey?;
         match versions {
             Ok(versions) => survey.versions = Some(versions),
@@ -172,12 +174,12 @@ impl Inner {
                 return Ok(Check::Memberships(memberships));
             };
             let _turn = self.readers.turn(migration, stop).await;
+            let read =
+                |account, side| self.survey_account(account, side, migration.id, check_filter());
             let (mut new_survey, mut old_survey) =
-                tokio::try_join!(self.survey_account(&new, Side::New, migration.id), async {
+                tokio::try_join!(read(&new, Side::New), async {
                     match &old {
-                        Some(old) => {
-                            self.survey_account(old, Side::Old, migration.id).await.map(Some)
-                        }
+                        Some(old) => read(old, Side::Old).await.map(Some),
                         None => Ok(None),
                     }
                 })?;
