@@ -11,12 +11,13 @@ use matrix_sdk::{
     Client, Room, RoomState,
     config::{RequestConfig, SyncSettings},
     encryption::EncryptionSettings,
+    sync::SyncResponse,
 };
 use ruma::{
     OwnedEventId, OwnedRoomId, RoomId, UserId,
     api::client::{
         filter::{FilterDefinition, RoomEventFilter, RoomFilter},
-        sync::sync_events::v3::Filter,
+        sync::sync_events::{self, v3::Filter},
     },
     events::room::{member::MembershipState, message::RoomMessageEventContent},
 };
@@ -68,16 +69,24 @@ impl Homeserver {
 impl Person {
     /// Logs in to an account with its password, as a new device.
     pub async fn log_in(account: &Account) -> Result<Self> {
-        Self::log_in_to(account, None).await
+        Self::log_in_to(account, Look::default()).await
     }
 
     /// Logs in to an account with its password, as a new device that is told of a single room and
     /// of no other, so that its first sync is short even where there are thousands.
     pub async fn log_in_for(account: &Account, room: &RoomId) -> Result<Self> {
-        Self::log_in_to(account, Some(room.to_owned())).await
+        Self::log_in_to(account, Look { only: Some(room.to_owned()), when: None }).await
     }
 
-    async fn log_in_to(account: &Account, only: Option<OwnedRoomId>) -> Result<Self> {
+    /// As [`log_in_for`](Self::log_in_for), but looks only when `other` is told of something in the
+    /// room. A homeserver wakes a client that waits whenever anything happens in any of its rooms,
+    /// which costs much while much happens there; `other` is to be in few.
+    pub async fn log_in_beside(account: &Account, room: &RoomId, other: &Account) -> Result<Self> {
+        let look = Look { only: Some(room.to_owned()), when: Some(other.clone()) };
+        Self::log_in_to(account, look).await
+    }
+
+    async fn log_in_to(account: &Account, look: Look) -> Result<Self> {
         let client = Client::builder()
             .homeserver_url(account.url())
             // A homeserver that was stopped and started again is not waited for a minute.
@@ -104,9 +113,9 @@ impl Person {
 
         let timelines = watch::Sender::default();
         // Uploads the device's keys, so that others can write to it from now on.
-        let first = client.sync_once(settings(only.as_deref()).timeout(Duration::ZERO)).await?;
+        let first = client.sync_once(look.settings().timeout(Duration::ZERO)).await?;
         timeline::absorb(&client, &timelines, first).await;
-        let sync = tokio::spawn(sync(client.clone(), only, timelines.clone()));
+        let sync = tokio::spawn(sync(client.clone(), look, timelines.clone()));
         Ok(Self { inner: Arc::new(Inner { account, client, timelines, sync }) })
     }
 
@@ -211,9 +220,49 @@ impl Deref for Person {
     }
 }
 
-async fn sync(client: Client, only: Option<OwnedRoomId>, timelines: watch::Sender<Timelines>) {
+/// Where a client looks, and when.
+#[derive(Debug, Default)]
+struct Look {
+    /// In this room only.
+    only: Option<OwnedRoomId>,
+    /// Only when this account is told of something there.
+    when: Option<Account>,
+}
+
+impl Look {
+    /// As much timeline at once as Synapse gives, so that gaps are rare.
+    fn settings(&self) -> SyncSettings {
+        let mut timeline = RoomEventFilter::default();
+        timeline.limit = Some(100_u32.into());
+        let mut room = RoomFilter::default();
+        room.timeline = timeline;
+        room.rooms = self.only.clone().map(|room| vec![room]);
+        let mut filter = FilterDefinition::default();
+        filter.room = room;
+        SyncSettings::new().filter(Filter::FilterDefinition(filter))
+    }
+
+    /// Looks once, when it is time.
+    async fn once(&self, client: &Client, since: &mut Option<String>) -> Result<SyncResponse> {
+        let Some(other) = &self.when else {
+            return Ok(client.sync_once(self.settings().timeout(POLL)).await?);
+        };
+        let mut filter = FilterDefinition::ignore_all();
+        filter.room = RoomFilter::empty();
+        filter.room.rooms = self.only.clone().map(|room| vec![room]);
+        let mut request = sync_events::v3::Request::new();
+        request.filter = Some(filter.into());
+        request.since = since.take();
+        request.timeout = Some(POLL);
+        *since = Some(other.send(request).await?.next_batch);
+        Ok(client.sync_once(self.settings().timeout(Duration::ZERO)).await?)
+    }
+}
+
+async fn sync(client: Client, look: Look, timelines: watch::Sender<Timelines>) {
+    let mut since = None;
     loop {
-        match client.sync_once(settings(only.as_deref()).timeout(POLL)).await {
+        match look.once(&client, &mut since).await {
             Ok(response) => timeline::absorb(&client, &timelines, response).await,
             Err(error) => {
                 tracing::debug!(%error, "the homeserver is away");
@@ -221,18 +270,6 @@ async fn sync(client: Client, only: Option<OwnedRoomId>, timelines: watch::Sende
             }
         }
     }
-}
-
-/// As much timeline at once as Synapse gives, so that gaps are rare; of one room or of all.
-fn settings(only: Option<&RoomId>) -> SyncSettings {
-    let mut timeline = RoomEventFilter::default();
-    timeline.limit = Some(100_u32.into());
-    let mut room = RoomFilter::default();
-    room.timeline = timeline;
-    room.rooms = only.map(|room| vec![room.to_owned()]);
-    let mut filter = FilterDefinition::default();
-    filter.room = room;
-    SyncSettings::new().filter(Filter::FilterDefinition(filter))
 }
 
 #[cfg(test)]
@@ -257,7 +294,8 @@ mod tests {
         let Inner { client, timelines, .. } = &*gina.inner;
         // Another timeout than that of the sync that was broken off: Synapse would answer the same
         // request with what it had for that one.
-        let response = client.sync_once(settings(None).timeout(Duration::ZERO)).await.unwrap();
+        let response =
+            client.sync_once(Look::default().settings().timeout(Duration::ZERO)).await.unwrap();
         assert!(response.rooms.joined[&room].timeline.limited);
         timeline::absorb(client, timelines, response).await;
 
@@ -277,5 +315,21 @@ mod tests {
 
         assert!(person.client().get_room(&room).is_some());
         assert!(person.client().get_room(&other).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_looks_beside_another_account_hears_what_is_said() {
+        let pair = pair().await.unwrap();
+        let account = pair.old.account("beside").await.unwrap();
+        let other = pair.old.account("other").await.unwrap();
+        let spec = RoomSpec::private("Beside").invite(other.user_id());
+        let room = account.create_room(spec).await.unwrap();
+        let person = Person::log_in_beside(&account, &room, &other).await.unwrap();
+        other.join(&room).await.unwrap();
+        let chat = person.chat_in(&room, other.user_id()).await.unwrap();
+        for text in ["one", "two"] {
+            other.message(&room, text).await.unwrap();
+            chat.hear_about(text).await.unwrap();
+        }
     }
 }
