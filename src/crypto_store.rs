@@ -2,7 +2,7 @@
 //!
 //! Who writes to the bot for the first time sends the key to what they say through a new session
 //! (Olm), and what came through a session can be read only once. matrix-sdk writes the session down
-//! before the key that came through it, so that one who is killed in between has lost the key: when
+//! before the key that came through it, so that a bot that is killed in between has lost the key: when
 //! the homeserver sends it again, it counts as read. Here both are written together.
 
 use std::collections::{BTreeMap, HashMap, btree_map::Entry};

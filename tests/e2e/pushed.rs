@@ -207,7 +207,8 @@ async fn a_join_that_the_new_accounts_homeserver_lost_is_sent_again() {
     });
     let scene = Scene::with_service(pair, service.id(), Some(&service), settings).await;
     let room = scene.private_room("Lost").await;
-    let chats = scene.planned().await;
+    let chats = scene.consented().await;
+    chats.old.hear_about("The plan:").await.unwrap();
     proxy.add(Rule::on(Method::POST, JOIN, Fault::status(503)));
     chats.old.say("go").await.unwrap();
     let tries = async |least: usize| {
