@@ -92,8 +92,8 @@ pub(crate) async fn plan(
     Ok(Planned { bot, old })
 }
 
-/// An encrypted chat with the bot, at a client that is told of no other room, and not woken by what
-/// happens there: it is to cost the homeserver nothing while the bot is measured.
+/// An encrypted chat with the bot, at a client that is told of no other room and not woken by what
+/// happens in those: it is to cost the homeserver next to nothing while the bot is measured.
 async fn chat(account: &Account, bot: &Bot) -> Result<Chat> {
     let room = account.create_room(RoomSpec::direct(bot.user_id()).encrypted()).await?;
     let person = Person::log_in_beside(account, &room, bot.account()).await?;
