@@ -21,6 +21,23 @@ impl fmt::Display for MigrationId {
     }
 }
 
+/// The number of a plan among those of one migration: it counts up with each survey and with each
+/// choice that changes what would be run, so that two plans with one number do the same.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct PlanNumber(pub u64);
+
+/// Which plan is meant: the one that was shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanId {
+    /// Of which migration.
+    pub migration: MigrationId,
+    /// Its number.
+    pub number: PlanNumber,
+}
+
 /// Which of the two accounts of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -61,7 +78,20 @@ pub struct Migration {
     pub started: Timestamp,
     /// When an unanswered request for consent lapses.
     pub consent_expires: Timestamp,
-    /// When `go` was said, last.
+    /// The last plan; zero before the first.
+    #[serde(default)]
+    pub plan: PlanNumber,
+    /// When that was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned: Option<Timestamp>,
+    /// The plan that the old account said `go` to. A new plan clears it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go: Option<PlanNumber>,
+    /// The phase of a run in the middle of which the access to an account was lost: what is gone
+    /// back to once it is given again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interrupted: Option<Phase>,
+    /// When `go` was said, last. It tells that something was done, and lets nothing be done.
     pub went: Option<Timestamp>,
     /// When it finished, was cancelled or failed.
     pub ended: Option<Timestamp>,
@@ -89,11 +119,53 @@ impl Migration {
         [Side::Old, Side::New].into_iter().find(|side| self.party(*side).user_id == user)
     }
 
+    /// Whether the old account said `go` to the last plan. Nothing runs that was not shown: a run
+    /// needs a `go` that names the plan it means, said after that plan.
+    pub fn may_run(&self) -> bool {
+        self.go == Some(self.plan)
+    }
+
+    /// The last plan.
+    pub fn plan_id(&self) -> PlanId {
+        PlanId { migration: self.id, number: self.plan }
+    }
+
+    /// There is another plan than before: whatever `go` was said meant that one.
+    pub(crate) fn change_plan(&mut self) {
+        self.plan.0 += 1;
+        self.go = None;
+        self.interrupted = None;
+    }
+
+    /// Nothing is done before there is access. A run that was under way is noted: no other is gone
+    /// on with when the access comes.
+    pub(crate) fn await_access(&mut self) {
+        let before = std::mem::replace(&mut self.phase, Phase::AwaitingAccess);
+        match before.underlying() {
+            Phase::AwaitingAccess => {}
+            Phase::Running | Phase::WaitingForModerators => self.interrupted = Some(before),
+            _ => self.interrupted = None,
+        }
+    }
+
+    /// There is access: goes back to the run in the middle of which it was lost. Whether there was
+    /// one; else the accounts are to be read.
+    pub(crate) fn go_back_to_run(&mut self) -> bool {
+        match self.interrupted.take().filter(|_| self.may_run()) {
+            // What moderators opened meanwhile is seen to by a run.
+            Some(Phase::WaitingForModerators) => self.phase = Phase::Running,
+            Some(phase) => self.phase = phase,
+            None => return false,
+        }
+        true
+    }
+
     /// Whether the access to the old account was lost in the middle of a run that the new one can go
     /// on with by itself.
     pub fn can_go_on_without_old(&self) -> bool {
         self.phase == Phase::AwaitingAccess
-            && self.went.is_some()
+            && self.interrupted.is_some()
+            && self.may_run()
             && self.old.access.is_missing()
             && self.new.access.is_given()
     }

@@ -154,7 +154,10 @@ async fn finish(
             continue;
         }
         match notice.event {
-            Event::PlanReady => migrations.go(&said("go", &notice.to)?).await?,
+            Event::PlanReady => {
+                let plan = migration.plan_id();
+                migrations.go(&said("go", &notice.to)?, Some(plan)).await?;
+            }
             Event::Finished => finished += 1,
             Event::SurveyFailed { reason, .. } => ensure!(false, "a survey failed: {reason}"),
             _ => {}

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     migration::{
-        Access, Event, Migration, Notice, Phase, Refusal, SecretMessage, Side, ToModerator,
+        Access, Event, Migration, Notice, Phase, PlanId, Refusal, SecretMessage, Side, ToModerator,
     },
     moderation::Posted,
 };
@@ -321,7 +321,11 @@ async fn deliver(
         Err(_) => return Ok(()),
     };
     let Some(reader) = migration.side_of(&notice.to) else { return Ok(()) };
-    let messages = messages(bot, notice, &migration, reader, fate, room).await?;
+    let (messages, shown) = messages(bot, notice, &migration, reader, fate, room).await?;
+    let cause = match shown {
+        Some(plan) => cause.showing(plan),
+        None => cause,
+    };
     let mut first = None;
     for (part, message) in messages.iter().enumerate() {
         let sent = bot.talk.say(room, message, cause.transaction(part)).await?;
@@ -336,13 +340,12 @@ async fn deliver(
         }
     }
     let Some(event) = first else { return Ok(()) };
+    if let (Some(plan), Side::Old) = (shown, reader) {
+        return reactions::offer(bot, room, &event, &notice.to, &Prompt::Plan(plan)).await;
+    }
     match (&notice.event, reader) {
         (Event::ConsentQuestion, _) => {
             let prompt = Prompt::Consent { migration: migration.id };
-            reactions::offer(bot, room, &event, &notice.to, &prompt).await
-        }
-        (Event::PlanReady, Side::Old) => {
-            let prompt = Prompt::Plan { migration: migration.id };
             reactions::offer(bot, room, &event, &notice.to, &prompt).await
         }
         (Event::Started, side) => {
@@ -387,6 +390,7 @@ async fn tell_moderator(
     Ok(())
 }
 
+/// What is said, and which plan is in it.
 async fn messages(
     bot: &Bot,
     notice: &Notice,
@@ -394,7 +398,7 @@ async fn messages(
     reader: Side,
     secret: SecretFate,
     room: &RoomId,
-) -> Result<Vec<Message>, Undone> {
+) -> Result<(Vec<Message>, Option<PlanId>), Undone> {
     let migrations = &bot.shared.migrations;
     let encrypted = match bot.client.get_room(room) {
         Some(room) => room.latest_encryption_state().await?.is_encrypted(),
@@ -416,13 +420,15 @@ async fn messages(
         served: migrations.needs_no_login(&notice.to),
         now: bot.shared.clock.now(),
     };
+    let shown = plan.as_ref().filter(|_| notice.event == Event::PlanReady);
+    let shown = shown.map(|plan| PlanId { migration: migration.id, number: plan.number });
     let mut messages = vec![wording::notice(&notice.event, &facts)];
     if let (Event::Started, Side::New, Access::None, Some(plan)) =
         (&notice.event, reader, migration.new.access, &plan)
     {
         messages.extend(wording::by_hand(plan, migration));
     }
-    Ok(messages)
+    Ok((messages, shown))
 }
 
 /// Deletes the message that carried a secret: as the bot if it may, else as its sender. Only on

@@ -26,6 +26,7 @@ use super::{
     commands::{Command, Context, known_to},
     grammar::{self, Argument, Words},
     reactions,
+    records::Prompt,
     rooms::{self, Company},
     shared::Bot,
     talk::{Cause, Unsent},
@@ -197,6 +198,10 @@ async fn follow(bot: &Bot, saying: &Saying) -> Result<(), Undone> {
 /// Sends an answer to the room of the command.
 async fn give(bot: &Bot, said: &Said, answer: Answer) -> Result<(), Undone> {
     let (room, cause) = (&said.room_id, Cause::command(&said.event_id));
+    let cause = match &answer.prompt {
+        Some(Prompt::Plan(plan)) => cause.showing(*plan),
+        _ => cause,
+    };
     let mut last = None;
     for (part, message) in answer.messages.iter().enumerate() {
         last = Some(bot.talk.say(room, message, cause.transaction(part)).await?);

@@ -4,7 +4,7 @@ use matrix_sdk::ruma::{EventId, OwnedEventId, RoomId, UserId};
 
 use super::{
     answer::Answer,
-    commands::{Context, ask, fast},
+    commands::{Context, ask, fast, go},
     inbox::Undone,
     records::{Person, Prompt},
     shared::Bot,
@@ -12,7 +12,7 @@ use super::{
     wording,
 };
 use crate::{
-    migration::{MigrationId, Refusal, Said, Side},
+    migration::{MigrationId, PlanId, Refusal, Said, Side},
     moderation::{self, Heard},
 };
 
@@ -31,7 +31,7 @@ pub(super) async fn offer(
     bot.shared.records.put_prompt(event, to, prompt).await?;
     let keys: &[&str] = match prompt {
         Prompt::Consent { .. } | Prompt::InviteRequest { .. } => &[YES, NO],
-        Prompt::Plan { .. } | Prompt::Ask { .. } | Prompt::Fast { .. } => &[YES],
+        Prompt::Plan(_) | Prompt::Ask { .. } | Prompt::Fast { .. } => &[YES],
     };
     let cause = Cause::command(event);
     for (part, key) in keys.iter().enumerate() {
@@ -63,7 +63,7 @@ pub(super) async fn obey(
         (Prompt::InviteRequest { migration, room }, ..) => {
             moderators_word(bot, said, key, migration, &room).await
         }
-        (Prompt::Plan { migration }, true, _) => run_plan(bot, said, to, migration).await,
+        (Prompt::Plan(plan), true, _) => run_plan(bot, said, plan).await,
         _ => Ok(Answer::default()),
     };
     Ok(answer.unwrap_or_else(|refusal| wording::refusal(&refusal, &said.by).into()))
@@ -118,19 +118,12 @@ fn standing_of(
     Ok(if last.as_deref() == Some(shown) { Shown::Last } else { Shown::Before })
 }
 
-async fn run_plan(
-    bot: &Bot,
-    said: &Said,
-    shown: &EventId,
-    migration: MigrationId,
-) -> Result<Answer, Refusal> {
-    match standing_of(bot, said, shown, migration, |person| person.plan)? {
-        Shown::ToAnother => return Ok(Answer::default()),
-        Shown::Before => return Ok(wording::outdated_plan().into()),
-        Shown::Last => {}
+/// The ✅ names the plan that is in the very message.
+async fn run_plan(bot: &Bot, said: &Said, plan: PlanId) -> Result<Answer, Refusal> {
+    if bot.shared.migrations.get(plan.migration)?.side_of(&said.by) != Some(Side::Old) {
+        return Ok(Answer::default());
     }
-    bot.shared.migrations.go(said).await?;
-    Ok(Answer::by_notice())
+    go::run_shown(Context { bot: &bot.shared, said }, Some(plan)).await
 }
 
 async fn send_requests(

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
-    migration::{MigrationId, Side},
+    migration::{MigrationId, PlanId, Side},
     store::{Batch, Store, StoreError, Table},
 };
 
@@ -52,8 +52,8 @@ pub(super) struct Person {
     pub(super) room_id: Option<OwnedRoomId>,
     /// The rooms last listed to them, in order.
     pub(super) listed: Vec<OwnedRoomOrAliasId>,
-    /// The plan shown to them last.
-    pub(super) plan: Option<OwnedEventId>,
+    /// The plan shown to them last: the one that `go` means.
+    pub(super) plan: Option<PlanId>,
     /// The invite requests shown to them last.
     #[serde(default)]
     pub(super) ask: Option<OwnedEventId>,
@@ -106,10 +106,7 @@ pub(super) enum Prompt {
         room: OwnedRoomId,
     },
     /// A plan, to be run.
-    Plan {
-        /// Of which migration.
-        migration: MigrationId,
-    },
+    Plan(PlanId),
 }
 
 impl Prompt {
@@ -118,8 +115,8 @@ impl Prompt {
             Self::Consent { migration }
             | Self::Ask { migration }
             | Self::Fast { migration }
-            | Self::InviteRequest { migration, .. }
-            | Self::Plan { migration } => *migration,
+            | Self::InviteRequest { migration, .. } => *migration,
+            Self::Plan(plan) => plan.migration,
         }
     }
 }
@@ -211,7 +208,7 @@ impl Records {
         batch.put(&self.prompts, event.as_str(), prompt)?;
         let mut person = self.person(shown_to)?;
         match prompt {
-            Prompt::Plan { .. } => person.plan = Some(event.to_owned()),
+            Prompt::Plan(plan) => person.plan = Some(*plan),
             Prompt::Ask { .. } => person.ask = Some(event.to_owned()),
             Prompt::Fast { .. } => person.fast = Some(event.to_owned()),
             Prompt::Consent { .. } | Prompt::InviteRequest { .. } => {}
@@ -307,13 +304,14 @@ mod tests {
     use matrix_sdk::ruma::{event_id, room_id, user_id};
 
     use super::*;
+    use crate::migration::PlanNumber;
 
     #[test]
     fn what_is_stored_keeps_its_form() {
         let person = Person {
             room_id: Some(room_id!("!chat:example.org").to_owned()),
             listed: vec![room_id!("!a:example.org").to_owned().into()],
-            plan: Some(event_id!("$plan").to_owned()),
+            plan: Some(PlanId { migration: MigrationId(3), number: PlanNumber(2) }),
             ask: Some(event_id!("$ask").to_owned()),
             fast: Some(event_id!("$fast").to_owned()),
             outreach: Outreach {
@@ -344,7 +342,7 @@ mod tests {
                 migration: MigrationId(3),
                 room: room_id!("!asked:example.org").to_owned(),
             },
-            Prompt::Plan { migration: MigrationId(3) },
+            Prompt::Plan(PlanId { migration: MigrationId(3), number: PlanNumber(2) }),
         ];
         insta::assert_json_snapshot!((person, room, progress, prompts));
     }

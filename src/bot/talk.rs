@@ -25,7 +25,10 @@ use super::{
     retry::{Failed, Fate, until_final},
     wording::Message,
 };
-use crate::clock::{SharedClock, Timestamp};
+use crate::{
+    clock::{SharedClock, Timestamp},
+    migration::PlanId,
+};
 
 /// The bot's voice.
 #[derive(Clone, Debug)]
@@ -59,6 +62,12 @@ impl Cause {
 
     pub(super) fn other(what: &str, room: &RoomId) -> Self {
         Self(format!("tern-{what}-{room}"))
+    }
+
+    /// What shows this plan: another one would be another message, also when the first was sent just
+    /// before a crash. So what a person reads is always the plan that their ✅ names.
+    pub(super) fn showing(self, plan: PlanId) -> Self {
+        Self(format!("{}-plan-{}", self.0, plan.number.0))
     }
 
     /// The ID of one of the messages that come of it.

@@ -155,7 +155,7 @@ mod tests {
     use ruma::{owned_event_id, owned_room_id, owned_user_id};
 
     use super::*;
-    use crate::record::{By, Consent, Ending, Options, Party};
+    use crate::record::{By, Consent, Ending, Options, Party, PlanNumber};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -179,6 +179,10 @@ mod tests {
             options: Options::default(),
             started: at(1),
             consent_expires: at(2),
+            plan: PlanNumber::default(),
+            planned: None,
+            go: None,
+            interrupted: None,
             went: None,
             ended: None,
             awaited: std::collections::BTreeMap::new(),

@@ -87,6 +87,9 @@ pub enum Event {
         /// By whom.
         by: By,
     },
+    /// To both: the access to an account that was lost in the middle of a run is there again, and so
+    /// the run goes on.
+    GoesOn,
     /// To both: the new account said `resume` after the access to the old one was lost. The run goes
     /// on with what the new one can do by itself.
     ResumedWithoutOld,

@@ -60,7 +60,7 @@ pub use self::{
 };
 pub use crate::record::{
     Access, Awaited, By, Consent, Ending, HoldingKind, Migration, MigrationId, Options, Party,
-    Phase, RoomAddress, Side,
+    Phase, PlanId, PlanNumber, RoomAddress, Side,
 };
 use crate::{
     access::Sessions,

@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::Timestamp,
-        migration::{Access, By, Consent, Ending, MigrationId, Options, Party},
+        migration::{Access, By, Consent, Ending, MigrationId, Options, Party, PlanNumber},
     };
 
     fn registration(server: &str) -> Appservice {
@@ -162,6 +162,10 @@ mod tests {
             options: Options::default(),
             started: at,
             consent_expires: at,
+            plan: PlanNumber::default(),
+            planned: None,
+            go: None,
+            interrupted: None,
             went: None,
             ended: None,
             awaited: std::collections::BTreeMap::new(),

@@ -125,8 +125,11 @@ impl Migrations {
     /// [`Refusal::NoPlan`] before the first survey.
     pub fn current_plan(&self, id: MigrationId) -> Result<Plan, Refusal> {
         let migration = self.get(id)?;
+        // The record is read before the plan: were another made in between, this one would have the
+        // number of the one before, and nobody could say `go` to it.
         let plan = self.0.journal.plan(id)?.ok_or(Refusal::NoPlan)?;
         let mut plan = plan.with(&migration.options);
+        plan.number = migration.plan;
         plan.takes = self.0.takes(&migration, &Work::of(&plan, &migration, &HashMap::new()));
         let is_chosen = plan.rooms.iter().any(|room| room.opens);
         if migration.phase == Phase::AwaitingGo && !is_chosen {
@@ -179,7 +182,8 @@ impl Migrations {
     /// [`Refusal::NoReport`] when nothing was ever begun.
     pub fn current_report(&self, id: MigrationId) -> Result<Report, Refusal> {
         let migration = self.get(id)?;
-        if migration.phase.is_over()
+        // Of a plan that nobody said `go` to there is nothing to report.
+        if (migration.phase.is_over() || !migration.may_run())
             && let Some(report) = self.0.journal.report(id)?
         {
             return Ok(report);

@@ -69,6 +69,9 @@ pub enum Refusal {
     /// A room that was named is in no list.
     #[error("no room {0}")]
     NoSuchRoom(OwnedRoomOrAliasId),
+    /// The `go` meant another plan than the last one.
+    #[error("the plan has changed")]
+    PlanChanged,
     /// There is no plan yet.
     #[error("there is no plan yet")]
     NoPlan,

@@ -10,8 +10,8 @@ use ruma::{event_id, owned_event_id, owned_room_id, owned_user_id, push::RuleKin
 use super::{
     Access, Awaited, By, Consent, Ending, Event, Holding, HoldingKind, HoldingOutcome, HoldingRow,
     Migration, MigrationId, Notice, OpenedRoom, OpeningState, Options, Outcome, Party, Phase, Plan,
-    PlannedHolding, Report, ReportRow, RoomLabel, RouteKind, SecretMessage, Side, StepResult,
-    ToModerator, Treatment, Unanswered,
+    PlanNumber, PlannedHolding, Report, ReportRow, RoomLabel, RouteKind, SecretMessage, Side,
+    StepResult, ToModerator, Treatment, Unanswered,
     journal::Journal,
     step::{RoomRecord, StepKind},
 };
@@ -61,6 +61,10 @@ fn migration() -> Migration {
         .into(),
         started: at(1_000_000),
         consent_expires: at(1_086_400),
+        plan: PlanNumber(3),
+        planned: Some(at(1_000_050)),
+        go: Some(PlanNumber(3)),
+        interrupted: Some(Phase::Running),
         went: Some(at(1_000_060)),
         ended: None,
     }
@@ -145,6 +149,7 @@ fn every_notice_is_stored_in_this_form() {
         Event::Started,
         Event::Paused { by: By::Old },
         Event::Resumed { by: By::New },
+        Event::GoesOn,
         Event::ResumedWithoutOld,
         Event::Cancelled { by: By::Old },
         Event::Finished,

@@ -89,6 +89,10 @@ impl Inner {
                 // Boxed: of what is large, only that is held which goes on.
                 Phase::Surveying => Box::pin(self.survey(job, &migration, stop)).await?,
                 Phase::AwaitingGo => self.see_to_service(job, &migration, stop).await?,
+                Phase::Running if !migration.may_run() => {
+                    tracing::error!(migration = %migration.id, "nobody said `go` to this plan");
+                    return Ok(());
+                }
                 Phase::Running => Box::pin(self.run(job, &migration, stop)).await?,
                 Phase::WaitingForModerators => self.go_on_where_opened(job).await?,
                 Phase::Cancelled(_) => {
@@ -148,6 +152,8 @@ impl Inner {
         match plan {
             Ok(plan) => {
                 migration.phase = Phase::AwaitingGo;
+                migration.change_plan();
+                migration.planned = Some(self.now());
                 // What moderators opened shows in the new plan.
                 migration.options.opened.clear();
                 let mut change = Change::of(&migration).tell_both(Event::PlanReady);
@@ -388,7 +394,7 @@ impl Inner {
             _ => (Access::Lost, Event::AccessLost { side }),
         };
         party.access = access;
-        migration.phase = Phase::AwaitingAccess;
+        migration.await_access();
         let mut change = Change::of(&migration).tell_both(event);
         Sessions::drop_from(&mut change.batch, migration.id, side);
         self.commit(job, turn, change).await?;

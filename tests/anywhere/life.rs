@@ -136,7 +136,10 @@ async fn say_all(bot: &Bot, director: &Director, fast: bool) {
         let done = match *word {
             "start" => migrations.start(&said, new).await,
             "accept" => migrations.accept(&said, old).await,
-            "go" => migrations.go(&said).await,
+            "go" => {
+                let plan = migrations.of(old).unwrap().0.plan_id();
+                migrations.go(&said, Some(plan)).await
+            }
             "fast" => agree_to_fast(migrations, &said).await,
             "ask" => ask(&bot.moderation, &said).await,
             _ => migrations.login(&said, Login::Password(Secret::from(PASSWORD.to_owned()))).await,

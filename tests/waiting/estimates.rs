@@ -85,8 +85,9 @@ async fn follow(wire: &Arc<Wire>, folder: &Path, pair: &Pair, fast: bool) -> Cou
     }
     let id = migrations.of(&pair.old).unwrap().0.id;
     let went = wire.clock.now();
+    let plan = migrations.get(id).unwrap().plan_id();
     let mut told = vec![(went, migrations.current_plan(id).unwrap().takes.unwrap())];
-    migrations.go(&said("go", &pair.old)).await.unwrap();
+    migrations.go(&said("go", &pair.old), Some(plan)).await.unwrap();
     while is_running(&migrations, pair) {
         wire.clock.sleep(Duration::from_secs(60)).await;
         let left = migrations.progress(id).unwrap().left;

@@ -77,6 +77,15 @@ pub(crate) async fn live(
 }
 
 pub(crate) async fn open(wire: &Arc<Wire>, folder: &Path) -> (Migrations, Moderation) {
+    open_as(wire, folder, Appservices::default()).await
+}
+
+/// As an application service on these servers.
+pub(crate) async fn open_as(
+    wire: &Arc<Wire>,
+    folder: &Path,
+    appservices: Appservices,
+) -> (Migrations, Moderation) {
     let mut rng = StdRng::seed_from_u64(1);
     let store = Store::open(folder, &folder.join("key"), &mut rng).unwrap();
     let store = store.witnessed(wire.clone());
@@ -90,7 +99,6 @@ pub(crate) async fn open(wire: &Arc<Wire>, folder: &Path) -> (Migrations, Modera
     let day = Duration::from_secs(86_400);
     let settings = Settings { consent_expires: day, quiet_after: 365 * day };
     let bot = "@tern:old.example".try_into().unwrap();
-    let appservices = Appservices::default();
     let migrations =
         Migrations::open(bot, settings, store.clone(), transport, appservices, clock.clone())
             .unwrap();
@@ -119,7 +127,10 @@ async fn follow(migrations: &Migrations, moderation: &Moderation, notice: &Notic
     let ask = said("ask", &notice.to);
     match notice.event {
         _ if notice.to != migration.old.user_id => {}
-        Event::PlanReady => migrations.go(&said("go", &notice.to)).await.unwrap(),
+        Event::PlanReady => {
+            let plan = migration.plan_id();
+            migrations.go(&said("go", &notice.to), Some(plan)).await.unwrap();
+        }
         Event::Finished if !migrations.is_handled(&ask.event_id).unwrap() => {
             moderation.propose(&ask, None).await.unwrap();
             moderation.send(&ask).await.unwrap();

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 mod estimates;
+mod go;
 mod life;
 mod wire;
 mod words;
@@ -150,7 +151,8 @@ fn a_logout_that_is_never_answered_keeps_nobody_else_waiting() {
         while let Some(notice) = notices.recv().await {
             match notice.event {
                 Event::PlanReady if notice.to == mara.old => {
-                    migrations.go(&says("go", &mara.old)).await.unwrap();
+                    let plan = migrations.of(&mara.old).unwrap().0.plan_id();
+                    migrations.go(&says("go", &mara.old), Some(plan)).await.unwrap();
                 }
                 Event::Finished => break,
                 _ => {}

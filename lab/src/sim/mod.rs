@@ -102,6 +102,11 @@ impl Simulation {
         self.world().open_session(user, device)
     }
 
+    /// Ends every session of an account, as the person can in their client.
+    pub fn log_out_everywhere(&self, user: &str) {
+        self.world().tokens.retain(|_, device| device.user != user);
+    }
+
     /// Gives a device of an account this very token.
     pub fn give_token(&self, user: &str, device: &str, token: &str) {
         let device = world::Device { user: user.to_owned(), id: device.to_owned() };

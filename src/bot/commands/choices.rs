@@ -8,7 +8,7 @@ use crate::{
         records::Prompt,
         wording::{self, Message},
     },
-    migration::{Migration, Plan, Refusal, RoomAddress, Side},
+    migration::{Migration, Plan, PlanId, Refusal, RoomAddress, Side},
 };
 
 /// What is to become of parts of a plan.
@@ -91,7 +91,8 @@ pub(super) fn show_with(
 ) -> Result<Answer, Refusal> {
     let (migration, reader) = context.bot.migrations.of(&context.said.by)?;
     let plan = context.bot.migrations.current_plan(migration.id)?;
-    let prompt = Prompt::Plan { migration: migration.id };
+    // The number that is in the plan, and not that of a newer one that nobody was shown.
+    let prompt = Prompt::Plan(PlanId { migration: migration.id, number: plan.number });
     Ok(Answer::from(words(&plan, &migration, reader)).with_prompt(prompt))
 }
 

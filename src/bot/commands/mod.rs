@@ -14,7 +14,7 @@ mod choices;
 mod decline;
 pub(super) mod fast;
 mod forget;
-mod go;
+pub(super) mod go;
 mod help;
 mod include;
 mod login;

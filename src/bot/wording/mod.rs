@@ -41,7 +41,7 @@ pub(super) use self::{
     },
     notices::{Facts, SecretFate, notice, redact_reason},
     plan::{
-        outdated_plan, plan, plan_changed, plan_holdings_changed, plan_preferring, plan_with_fast,
+        plan, plan_changed, plan_holdings_changed, plan_instead, plan_preferring, plan_with_fast,
     },
     progress::{asked, progress, reading, status},
     refusals::refusal,

@@ -96,6 +96,10 @@ pub(crate) fn notice(event: &Event, facts: &Facts<'_>) -> Message {
             who = you_or_account(*by, facts)
         ))
         .and("`status` tells how it stands."),
+        Event::GoesOn => Message::new(
+            "I may act as both accounts again as far as I need it: the migration **goes on**.",
+        )
+        .and("`status` tells how it stands."),
         Event::ResumedWithoutOld => resumed_without_old(facts),
         Event::Cancelled { by } => cancelled(*by, facts),
         Event::Finished => match facts.report {

@@ -111,10 +111,10 @@ pub(crate) fn plan_changed(
     Message::new(what).then(told)
 }
 
-/// For a ✅ on a plan that is not the one shown last.
-pub(crate) fn outdated_plan() -> Message {
-    Message::new("That plan is out of date, so I did not run it.")
-        .and("Say `plan` to see how things are now, and then `go`.")
+/// For a `go` or a ✅ that meant another plan than the last one.
+pub(crate) fn plan_instead(new_plan: &Plan, migration: &Migration, reader: Side) -> Message {
+    Message::new("**The plan has changed**, so I ran nothing. Here it is:")
+        .then(plan(new_plan, migration, reader))
 }
 
 /// What happens by itself in a phase, or what to say.

@@ -58,6 +58,8 @@ pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
             "{room} is in no list of mine. Nothing was changed.", room = room
         ))
         .and("`rooms` lists the rooms with their numbers."),
+        Refusal::PlanChanged => Message::new("The plan has changed, so I ran nothing.")
+            .and("Say `plan` to see how things are now, and then `go`."),
         Refusal::NoPlan => Message::new("There is no plan yet.")
             .and("`status` tells what is missing; `plan` makes a plan as soon as I may look."),
         Refusal::NoReport => Message::new("There is no report yet: nothing was run.")
@@ -148,7 +150,7 @@ fn wrong_phase(phase: &Phase) -> Message {
         ),
         Phase::Finished => (
             "the migration is finished",
-            "`report` tells what was done; `retry` tries again what failed.",
+            "`report` tells what was done; `retry` tries again what failed; `plan` makes a new plan.",
         ),
         Phase::Cancelled(Ending::Declined) => (
             "the new account said no, and the migration has ended",

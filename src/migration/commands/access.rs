@@ -57,7 +57,7 @@ impl Migrations {
             None => Sessions::drop_from(&mut batch, migration.id, side),
         }
         migration.party_mut(side).access = access;
-        let then = go_on_after_access(&mut migration, side);
+        let then = go_on_after_access(&mut migration);
         let mut change =
             Change::of(&migration).said(said).tell_both(Event::AccessGiven { side, secret });
         if let Some(event) = then {
@@ -206,23 +206,19 @@ impl Inner {
 }
 
 /// What follows from access being given, and what is told of it besides.
-pub(in crate::migration) fn go_on_after_access(
-    migration: &mut Migration,
-    by: Side,
-) -> Option<Event> {
+pub(in crate::migration) fn go_on_after_access(migration: &mut Migration) -> Option<Event> {
     let access = [migration.old.access, migration.new.access];
     match migration.phase {
         Phase::AwaitingAccess if access.into_iter().any(Access::is_missing) => None,
         _ if access == [Access::None, Access::None] => {
-            migration.phase = Phase::AwaitingAccess;
+            migration.await_access();
             Some(Event::AccessNeeded)
         }
-        // It was running when the access was lost.
-        Phase::AwaitingAccess if migration.went.is_some() => {
-            migration.phase = Phase::Running;
-            Some(Event::Resumed { by: by.into() })
-        }
         Phase::AwaitingAccess | Phase::AwaitingGo | Phase::Failed(_) => {
+            // Only what was running when the access was lost runs again by itself.
+            if migration.go_back_to_run() {
+                return (migration.phase == Phase::Running).then_some(Event::GoesOn);
+            }
             migration.phase = Phase::Surveying;
             None
         }

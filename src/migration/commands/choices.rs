@@ -124,6 +124,7 @@ impl Migrations {
             return Ok(false);
         }
         options.fast = if agrees { shown } else { BTreeSet::new() };
+        choose_plan(&mut migration);
         inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
         if migration.phase == Phase::Running {
             inner.set_to_work(&job);
@@ -133,7 +134,7 @@ impl Migrations {
 
     /// The migration whose old account chooses what of its plan is done, and how.
     async fn choosing(&self, said: &Said) -> Result<(Arc<Job>, Turn, Migration), Refusal> {
-        let (job, turn, migration, side) = self.inner().active(&said.by).await?;
+        let (job, turn, migration, side) = self.inner().latest(&said.by).await?;
         only(side, Side::Old)?;
         if !matches!(migration.phase.underlying(), Phase::AwaitingGo | Phase::Running) {
             return Err(wrong_phase(&migration));
@@ -147,7 +148,7 @@ impl Migrations {
         choose: impl FnOnce(&mut Options),
     ) -> Result<Plan, Refusal> {
         let inner = self.inner();
-        let (job, turn, mut migration, side) = inner.active(&said.by).await?;
+        let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
         only(side, Side::Old)?;
         // Not once it runs: what is copied already would have been copied otherwise.
         if *migration.phase.underlying() != Phase::AwaitingGo {
@@ -155,6 +156,7 @@ impl Migrations {
         }
         let plan = inner.journal.plan(migration.id)?.ok_or(Refusal::NoPlan)?;
         choose(&mut migration.options);
+        choose_plan(&mut migration);
         let plan = plan.with(&migration.options);
         inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
         Ok(plan)
@@ -175,12 +177,21 @@ impl Migrations {
             let is_planned = current.rooms.iter().any(|planned| planned.room.id == room.id);
             choose(&mut migration.options, room, is_planned)?;
         }
+        choose_plan(&mut migration);
         let plan = plan.with(&migration.options);
         inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
         if migration.phase == Phase::Running {
             inner.set_to_work(&job);
         }
         Ok(plan)
+    }
+}
+
+/// What is chosen changes the plan, which is shown anew. In a run it changes that run: the old
+/// account said it, and to this plan.
+fn choose_plan(migration: &mut Migration) {
+    if !migration.may_run() {
+        migration.change_plan();
     }
 }
 

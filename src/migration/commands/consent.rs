@@ -6,7 +6,8 @@ use ruma::UserId;
 
 use super::{access::go_on_after_access, consent_of, wrong_phase};
 use crate::migration::{
-    Access, Ending, Event, Migration, Migrations, Options, Party, Phase, Refusal, Said, Side,
+    Access, Ending, Event, Migration, Migrations, Options, Party, Phase, PlanNumber, Refusal, Said,
+    Side,
     asking::respect_no,
     job::{Job, Turn},
     journal::Change,
@@ -42,6 +43,10 @@ impl Migrations {
             options: Options::default(),
             started: now,
             consent_expires: now + inner.settings.consent_expires,
+            plan: PlanNumber::default(),
+            planned: None,
+            go: None,
+            interrupted: None,
             went: None,
             ended: None,
             awaited: std::collections::BTreeMap::new(),
@@ -78,7 +83,7 @@ impl Migrations {
         migration.new.consent = Some(consent_of(said, now));
         migration.phase = Phase::AwaitingAccess;
         inner.give_masquerade(&mut migration);
-        let then = go_on_after_access(&mut migration, Side::New);
+        let then = go_on_after_access(&mut migration);
         let mut change = Change::of(&migration).said(said).tell_both(Event::ConsentGiven);
         if let Some(event) = then {
             change = change.tell_both(event);

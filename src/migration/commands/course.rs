@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{only, wrong_phase};
 use crate::migration::{
-    Access, By, Ending, Event, Inner, Migrations, Phase, Refusal, Said, Side, StepResult,
+    Access, By, Ending, Event, Inner, Migrations, Phase, PlanId, Refusal, Said, Side, StepResult,
     job::{Job, Turn},
     journal::Change,
     report::Check,
@@ -29,24 +29,33 @@ impl Migrations {
         inner.busy(&migration.new.user_id, &migration)?;
         migration.phase = Phase::Surveying;
         migration.ended = None;
+        // What was run before was another plan.
+        migration.go = None;
         inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
         inner.set_to_work(&job);
         Ok(())
     }
 
-    /// `go`: carries the plan out.
+    /// `go`: carries out the plan that was `shown` to the old account last, as far as it was shown
+    /// one.
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoMigration`], [`Refusal::WrongSide`], [`Refusal::WrongPhase`].
-    pub async fn go(&self, said: &Said) -> Result<(), Refusal> {
+    /// [`Refusal::NoMigration`]; [`Refusal::WrongSide`]; [`Refusal::WrongPhase`];
+    /// [`Refusal::PlanChanged`] when that is not the last plan.
+    pub async fn go(&self, said: &Said, shown: Option<PlanId>) -> Result<(), Refusal> {
         let inner = self.inner();
         let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
         only(side, Side::Old)?;
         if migration.phase != Phase::AwaitingGo {
             return Err(wrong_phase(&migration));
         }
+        // Between the commit of a newer plan and the delivery of its message, say.
+        if shown != Some(migration.plan_id()) {
+            return Err(Refusal::PlanChanged);
+        }
         migration.phase = Phase::Running;
+        migration.go = Some(migration.plan);
         migration.went = Some(inner.now());
         let change = Change::of(&migration).said(said).tell_both(Event::Started);
         inner.commit(&job, &turn, change).await?;
@@ -175,6 +184,7 @@ impl Inner {
             }
             Phase::AwaitingAccess if by == By::New && migration.can_go_on_without_old() => {
                 migration.old.access = Access::None;
+                migration.interrupted = None;
                 migration.phase = Phase::Running;
                 Event::ResumedWithoutOld
             }
@@ -200,7 +210,8 @@ impl Inner {
         migration.phase = Phase::Cancelled(Ending::CancelledBy(by));
         migration.ended = Some(self.now());
         let plan = self.journal.plan(migration.id)?;
-        let report = match plan.filter(|_| migration.went.is_some()) {
+        // What was run of an earlier plan has its report.
+        let report = match plan.filter(|_| migration.may_run()) {
             Some(plan) => {
                 let plan = plan.with(&migration.options);
                 Some(self.report(&migration, &plan, &Check::Nothing(None))?)

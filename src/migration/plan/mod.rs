@@ -33,7 +33,7 @@ pub(crate) use self::{
     make::{Accounts, make, plan_holdings},
     via::via_members,
 };
-use super::{HoldingKind, Options, PlannedHolding, Treatment};
+use super::{HoldingKind, Options, PlanNumber, PlannedHolding, Treatment};
 
 /// What a migration would do, room by room, in the order in which it is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,6 +49,9 @@ pub struct Plan {
     /// room can bring the new account there.
     #[serde(default)]
     pub pending: Vec<Pending>,
+    /// Its number, with the choices of the person in it. Not stored here but with the migration.
+    #[serde(skip)]
+    pub number: PlanNumber,
     /// How long it takes to run it, as homeservers' limits are known right now. Not stored.
     #[serde(skip)]
     pub takes: Option<Duration>,

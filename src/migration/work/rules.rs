@@ -112,7 +112,7 @@ impl Inner {
     /// Writes the report of a migration that was cancelled once more: when it was, something may
     /// still have been on its way.
     pub(super) async fn report_cancelled(&self, migration: &Migration) -> Result<(), StoreError> {
-        if !matches!(migration.phase, Phase::Cancelled(_)) || migration.went.is_none() {
+        if !matches!(migration.phase, Phase::Cancelled(_)) || !migration.may_run() {
             return Ok(());
         }
         let Some(plan) = self.journal.plan(migration.id)? else { return Ok(()) };

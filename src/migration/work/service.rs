@@ -80,7 +80,7 @@ impl Inner {
             return Ok(());
         }
         migration.party_mut(side).access = Access::Masquerade;
-        let then = go_on_after_access(&mut migration, side);
+        let then = go_on_after_access(&mut migration);
         let mut change = Change::of(&migration).tell_both(Event::ServiceBegan { side });
         if let Some(event) = then {
             change = change.tell_both(event);

@@ -13,9 +13,9 @@ use crate::{
     homeserver::{Action, Failure, Fault, WaitReason},
     migration::{
         Access, AfterJoin, By, Consent, Ending, Entry, Event, Holding, HoldingOutcome, HoldingRow,
-        Migration, MigrationId, Omission, Options, Outcome, Party, Phase, Plan, PlannedHolding,
-        PlannedRoom, Progress, Reason, Report, ReportRow, RoomLabel, Route, RouteKind,
-        SecretMessage, Side, StepResult, Treatment, Unanswered, Wait,
+        Migration, MigrationId, Omission, Options, Outcome, Party, Phase, Plan, PlanNumber,
+        PlannedHolding, PlannedRoom, Progress, Reason, Report, ReportRow, RoomLabel, Route,
+        RouteKind, SecretMessage, Side, StepResult, Treatment, Unanswered, Wait,
     },
     moderation::{InviteRequest, RequestState, Way},
 };
@@ -54,6 +54,10 @@ pub(super) fn migration(phase: Phase) -> Migration {
         options: Options::default(),
         started: now(),
         consent_expires: now() + Duration::from_secs(86_000),
+        plan: PlanNumber(1),
+        planned: Some(now()),
+        go: None,
+        interrupted: None,
         went: None,
         ended: None,
         awaited: BTreeMap::new(),
@@ -353,6 +357,7 @@ pub(super) fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
         ("started", Event::Started, Phase::Running, both),
         ("paused", Event::Paused { by: By::Old }, Phase::Paused(Box::new(Phase::Running)), both),
         ("resumed", Event::Resumed { by: By::New }, Phase::Running, both),
+        ("goes on", Event::GoesOn, Phase::Running, both),
         ("resumed without", Event::ResumedWithoutOld, Phase::Running, [No, Session]),
         ("finished", Event::Finished, Phase::Finished, both),
         (
