@@ -3,7 +3,7 @@
 //!
 //! A [`Device`] keeps keys and makes and reads ciphertext. It sends nothing by itself: each request
 //! goes out as the [`Account`], and so needs its mandate and waits for its turn. The keys lie in
-//! a folder beside the store, encrypted with the same key as the bot's own.
+//! a folder beside the store, encrypted with a key that goes when the migration is forgotten.
 
 use std::{
     collections::HashMap,
@@ -38,7 +38,8 @@ use tokio::sync::Mutex;
 use crate::{
     crypto_store::WholeKeys,
     homeserver::{Account, Failure},
-    store::{Store, StoreError},
+    record::MigrationId,
+    store::{Scope, Store, StoreError},
 };
 
 /// For how many people's devices is asked at a time.
@@ -74,6 +75,8 @@ pub(crate) struct Device {
 pub(crate) enum DeviceError {
     #[error("{path}: {source}")]
     Folder { path: PathBuf, source: io::Error },
+    #[error("the migration was forgotten")]
+    Forgotten,
     #[error("{0}")]
     Store(Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
@@ -99,6 +102,7 @@ impl Devices {
     /// The device of a session, with the keys that it had before, or with new ones.
     pub(super) async fn open(
         &self,
+        migration: MigrationId,
         session: &str,
         user_id: &UserId,
         device_id: &DeviceId,
@@ -109,11 +113,13 @@ impl Devices {
             return Ok(device);
         }
         let path = self.folder(session);
-        let machine = match self.machine(&path, user_id, device_id).await {
+        let key = self.store.key_about(Scope::Migration(migration.0), session);
+        let key = key.ok_or(DeviceError::Forgotten)?;
+        let machine = match self.machine(&path, &key, user_id, device_id).await {
             // The session is a later one, whose device has another name.
             Err(DeviceError::Keys(CryptoStoreError::MismatchedAccount { .. })) => {
                 remove(&path).await?;
-                self.machine(&path, user_id, device_id).await?
+                self.machine(&path, &key, user_id, device_id).await?
             }
             machine => machine?,
         };
@@ -126,11 +132,11 @@ impl Devices {
     async fn machine(
         &self,
         path: &Path,
+        key: &[u8; 32],
         user_id: &UserId,
         device_id: &DeviceId,
     ) -> Result<OlmMachine, DeviceError> {
-        let config =
-            SqliteStoreConfig::with_low_memory_config(path).key(Some(self.store.matrix_key()));
+        let config = SqliteStoreConfig::with_low_memory_config(path).key(Some(key));
         let store = SqliteCryptoStore::open_with_config(&config).await;
         let store = store.map_err(|error| DeviceError::Store(Box::new(error)))?;
         let machine =

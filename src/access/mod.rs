@@ -285,7 +285,7 @@ impl Sessions {
         let Some(device_id) = session.and_then(|session| session.device_id) else {
             return Ok(None);
         };
-        self.devices.open(&key(migration, side), user_id, &device_id).await.map(Some)
+        self.devices.open(migration, &key(migration, side), user_id, &device_id).await.map(Some)
     }
 
     /// Ends a session that the bot made, and deletes the keys of its device.
@@ -358,5 +358,6 @@ fn key(migration: MigrationId, side: Side) -> String {
         Side::Old => "old",
         Side::New => "new",
     };
-    format!("session/{migration}/{side}")
+    // What is known by the number of a migration goes with it.
+    format!("{:020}/session/{side}", migration.0)
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     migration::{MigrationId, PlanId, Side},
-    store::{Batch, Store, StoreError, Table},
+    store::{Batch, Scope, Store, StoreError, Table},
 };
 
 /// How many locks there are for people's records.
@@ -155,7 +155,11 @@ impl Records {
     }
 
     pub(super) async fn put_room(&self, id: &RoomId, room: &Room) -> Result<(), StoreError> {
-        self.put(&self.rooms, id.as_str(), room).await
+        let mut batch = Batch::new();
+        let made_for = room.made_for.as_ref();
+        let about = made_for.map_or(Scope::Bot, |user| self.store.person(user.as_str()));
+        batch.put_about(about, &self.rooms, id.as_str(), room)?;
+        self.store.commit(batch).await
     }
 
     pub(super) async fn forget_room(&self, id: &RoomId) -> Result<(), StoreError> {
@@ -205,7 +209,8 @@ impl Records {
     ) -> Result<(), StoreError> {
         let _turn = self.turn(shown_to).await;
         let mut batch = Batch::new();
-        batch.put(&self.prompts, event.as_str(), prompt)?;
+        let about = Scope::Migration(prompt.migration().0);
+        batch.put_about(about, &self.prompts, event.as_str(), prompt)?;
         let mut person = self.person(shown_to)?;
         match prompt {
             Prompt::Plan(plan) => person.plan = Some(*plan),
@@ -250,11 +255,14 @@ impl Records {
     pub(super) async fn forget_person(&self, user: &UserId) -> Result<(), StoreError> {
         let _turn = self.turn(user).await;
         let mut batch = Batch::new();
+        // From here on nobody can read what the disk still has of them.
+        batch.forget(self.store.person(user.as_str()));
         batch.remove(&self.people, user.as_str());
         for record in self.rooms.iter() {
             let (id, room) = record?;
             if room.made_for.as_deref() == Some(user) {
-                batch.put(&self.rooms, &id, &Room { made_for: None, greeted: true, ..room })?;
+                let room = Room { made_for: None, greeted: true, ..room };
+                batch.put_about(Scope::Bot, &self.rooms, &id, &room)?;
             }
         }
         self.store.commit(batch).await

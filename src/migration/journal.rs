@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    store::{Batch, Store, StoreError, Table},
+    store::{Batch, Scope, Store, StoreError, Table},
 };
 
 /// The part of the store that migrations are in.
@@ -222,6 +222,8 @@ impl Journal {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let key = key(migration.id);
+        // From here on nobody can read what the disk still has of it.
+        batch.forget(Scope::Migration(migration.id.0));
         batch.remove(&self.migrations, &key);
         batch.remove(&self.plans, &key);
         batch.remove(&self.reports, &key);

@@ -8,26 +8,20 @@ use std::{
 };
 
 use serde::Serialize;
-use serde_json::value::RawValue;
+
+use super::scope::hex;
 
 /// The folder for it, beside the database. What is in there is never written over: it may be of a
 /// start before this one.
 const FOLDER: &str = "damaged";
 const RECORDS: &str = "records.jsonl";
 
-/// One record, in a line of its own.
+/// One record, in a line of its own: its key as far as that can be seen on disk, and what is under it
+/// as it is, encrypted, in hexadecimal digits.
 #[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Record<'a> {
-    Readable {
-        key: &'a str,
-        value: &'a RawValue,
-    },
-    /// Secrets, which are encrypted, and what is damaged: as it is, in hexadecimal digits.
-    Raw {
-        key: String,
-        bytes: String,
-    },
+struct Record {
+    key: String,
+    bytes: String,
 }
 
 /// Copies the files of a database that cannot be opened. Where to.
@@ -41,7 +35,7 @@ pub(super) fn keep_files(database: &Path) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// Writes down every record that the database still gives, secrets encrypted as they are. Where to.
+/// Writes down every record that the database still gives, encrypted as it is. Where to.
 pub(super) fn keep_records(db: &sled::Db, database: &Path) -> io::Result<PathBuf> {
     let kept = folder(database)?.join(RECORDS);
     if kept.exists() {
@@ -59,14 +53,8 @@ pub(super) fn keep_records(db: &sled::Db, database: &Path) -> io::Result<PathBuf
     Ok(kept)
 }
 
-fn record<'a>(key: &'a [u8], value: &'a [u8]) -> Record<'a> {
-    match (str::from_utf8(key), serde_json::from_slice(value)) {
-        (Ok(key), Ok(value)) => Record::Readable { key, value },
-        _ => Record::Raw {
-            key: String::from_utf8_lossy(key).into_owned(),
-            bytes: value.iter().map(|byte| format!("{byte:02x}")).collect(),
-        },
-    }
+fn record(key: &[u8], value: &[u8]) -> Record {
+    Record { key: String::from_utf8_lossy(key).into_owned(), bytes: hex(value) }
 }
 
 fn folder(database: &Path) -> io::Result<PathBuf> {

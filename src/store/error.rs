@@ -70,6 +70,33 @@ pub enum StoreError {
         known: u32,
     },
 
+    /// The store was written by a version of Tern that wrote down in plain what is encrypted now.
+    #[error(
+        "the store in {path} was written by an older Tern, in a form that is not read any more \
+         (schema version {found}, this one reads from {oldest}): point storage.path to an empty \
+         directory to begin anew"
+    )]
+    Older {
+        /// The database's directory.
+        path: PathBuf,
+        /// The version in the store.
+        found: u32,
+        /// The earliest version that this program reads.
+        oldest: u32,
+    },
+
+    /// The file of keys lacks one that records are encrypted with.
+    #[error(
+        "{path} lacks the key of {scope}: it belongs to the directory sled beside it, and both are \
+         to be of one backup"
+    )]
+    RecordKeyMissing {
+        /// The file of keys.
+        path: PathBuf,
+        /// Whose key it lacks, as the file names them.
+        scope: String,
+    },
+
     /// The database itself is damaged.
     #[error("the store in {path} is damaged")]
     Corrupt {
@@ -116,7 +143,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether something that was stored cannot be read any more.
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::Damaged { .. })
+        matches!(self, Self::Corrupt { .. } | Self::Damaged { .. } | Self::RecordKeyMissing { .. })
     }
 
     pub(super) fn opening(path: &Path, error: sled::Error) -> Self {

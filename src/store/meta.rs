@@ -17,10 +17,13 @@ pub(super) const META: &str = "meta";
 
 /// The version of everything that is stored. To be raised when an older Tern could not read what
 /// this one writes.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 2;
 
-/// Refuses a store that was written by a newer Tern; writes the version into an empty one, if it
-/// `may_be_empty`.
+/// The oldest version that this one reads. What was written before lay there in plain.
+const OLDEST: u32 = 2;
+
+/// Refuses a store that was written by a newer Tern, or by one too old; writes the version into an
+/// empty one, if it `may_be_empty`.
 pub(super) fn check_schema_version(
     db: &sled::Db,
     path: &Path,
@@ -39,6 +42,9 @@ pub(super) fn check_schema_version(
         .map_err(|error| StoreError::damaged(path, META, "schema_version", error))?;
     if found > SCHEMA_VERSION {
         return Err(StoreError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION });
+    }
+    if found < OLDEST {
+        return Err(StoreError::Older { path: path.to_owned(), found, oldest: OLDEST });
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::{
     kind::Kind,
     lock,
 };
-use crate::store::{Batch, Store, StoreError, Table};
+use crate::store::{Batch, Scope, Store, StoreError, Table};
 
 /// How many records are kept; the oldest go first.
 const MOST_KEPT: usize = 4096;
@@ -94,13 +94,17 @@ impl Ledger {
         if known.interval.is_some() {
             self.put(&mut batch, &all, &Known { next: None, ..known })?;
         }
-        self.put(&mut batch, key, &Known { burst: None, ..known })?;
-        self.store.commit(batch).await
+        // What a room lets through is learned again in moments; kept, it would name the room.
+        if !key.of.starts_with('!') {
+            self.put(&mut batch, key, &Known { burst: None, ..known })?;
+        }
+        if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await }
     }
 
     fn put(&self, batch: &mut Batch, key: &Key, known: &Known) -> Result<(), StoreError> {
         let mut kept = lock(&self.kept);
-        batch.put(&self.table, &name(key), known)?;
+        let about = self.about(&key.of);
+        batch.put_about(about, &self.table, &name(key), known)?;
         kept.insert(name(key), known.learned);
         while kept.len() > MOST_KEPT {
             let oldest = kept.iter().min_by_key(|(_, learned)| **learned);
@@ -109,6 +113,11 @@ impl Ledger {
             batch.remove(&self.table, &oldest);
         }
         Ok(())
+    }
+
+    /// What is kept here of an account, which is forgotten by itself.
+    fn about(&self, account: &str) -> Scope {
+        if account.is_empty() { Scope::Bot } else { self.store.person_in("budget", account) }
     }
 
     /// Forgets what was kept of an account.
@@ -121,6 +130,9 @@ impl Ledger {
             }
             !name.ends_with(&end)
         });
+        if !batch.is_empty() {
+            batch.forget(self.about(account.as_str()));
+        }
         if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await }
     }
 }

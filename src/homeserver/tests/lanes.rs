@@ -472,8 +472,9 @@ async fn limits_are_known_after_a_restart() {
     joining.abort();
 
     let kept: Vec<_> = store.table::<serde_json::Value>("budget").iter().collect();
-    let kept: Vec<_> =
+    let mut kept: Vec<_> =
         kept.into_iter().map(Result::unwrap).map(|(k, v)| format!("{k} = {v}")).collect();
+    kept.sort();
     insta::assert_snapshot!(kept.join("\n"));
 
     let after = transport(&clock);

@@ -9,7 +9,7 @@ use super::{Committed, Handled, Journal, number};
 use crate::{
     clock::Timestamp,
     migration::{Event, MigrationId, Notice, Said},
-    store::{Batch, StoreError},
+    store::{Batch, Scope, StoreError},
 };
 
 impl Journal {
@@ -23,7 +23,12 @@ impl Journal {
     ) -> Result<Notice, StoreError> {
         let room_id = said.filter(|said| said.by == to).map(|said| said.room_id.clone());
         let notice = Notice { id: self.store.next_id()?, migration, to, room_id, event };
-        batch.put(&self.notices, &number(notice.id), &notice)?;
+        let about = match notice.event {
+            // It outlives the migration, until this person is told and forgotten, too.
+            Event::Forgotten { .. } => self.store.person(notice.to.as_str()),
+            _ => Scope::Migration(migration.0),
+        };
+        batch.put_about(about, &self.notices, &number(notice.id), &notice)?;
         Ok(notice)
     }
 
