@@ -20,6 +20,8 @@ mod queries;
 mod refusal;
 mod report;
 mod run;
+#[cfg(test)]
+mod scaling;
 mod step;
 mod survey;
 #[cfg(test)]

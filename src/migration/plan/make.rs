@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -16,6 +16,7 @@ use super::{
     after::{SERVER_NOTICE, after_join},
     notes::notes,
     route,
+    rows::{depths, newest_successors},
     via::{hides_servers, via},
 };
 use crate::migration::{
@@ -83,8 +84,9 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
     let routes = route::routes(accounts, old);
     let depths = depths(old);
     let gates = gates(&routes);
+    let known = Known::of(accounts, old);
     let mut joined: Vec<_> = old.joined().filter(|(_, room)| !room.lobby).collect();
-    joined.sort_by_key(|(room_id, room)| {
+    joined.sort_by_cached_key(|(room_id, room)| {
         let room_id: &RoomId = room_id;
         let dear = people.contains_key(room_id) || room.tags.contains_key("m.favourite");
         // What matters most comes first, since limits may make the rest wait: what others are
@@ -92,14 +94,14 @@ fn plan_from_old(accounts: &Accounts<'_>, old: &Survey) -> Plan {
         // favorites, then what was last active.
         let depth = if room.space { depths.get(room_id).copied().unwrap_or(0) } else { 0 };
         let is_gate = gates.contains(room_id);
-        (!is_gate, !room.space, depth, !dear, Reverse(room.last_active), room_id)
+        (!is_gate, !room.space, depth, !dear, Reverse(room.last_active), room_id.to_owned())
     });
     let mut rooms: Vec<_> = joined
         .into_iter()
         .map(|(room_id, room)| {
             let direct_with = people.get::<RoomId>(room_id).cloned().unwrap_or_default();
             let route = routes.get(room_id).cloned().unwrap_or(Route::NeedsModerator);
-            plan_room(accounts, old, room_id, room, direct_with, route)
+            plan_room(accounts, &known, room_id, room, direct_with, route)
         })
         .collect();
     rooms.extend(old.successors.iter().filter_map(|(room_id, successor)| {
@@ -184,15 +186,11 @@ fn direct_chats(accounts: &Accounts<'_>, old: &Survey) -> BTreeMap<OwnedUserId, 
     }
     direct.remove(accounts.bot);
     if let Some(own) = direct.get_mut(accounts.new) {
-        own.retain(|room_id| is_note_to_self(accounts, old, room_id));
+        let notes_to_self = marked_with(old, accounts.old);
+        own.retain(|room_id| notes_to_self.contains::<RoomId>(room_id));
     }
     direct.retain(|_, rooms| !rooms.is_empty());
     direct
-}
-
-/// Whether the old account marked a room as a direct chat with itself.
-fn is_note_to_self(accounts: &Accounts<'_>, old: &Survey, room_id: &RoomId) -> bool {
-    old.direct.get(accounts.old).is_some_and(|rooms| rooms.iter().any(|id| id == room_id))
 }
 
 fn people_by_room(
@@ -207,39 +205,9 @@ fn people_by_room(
     people
 }
 
-/// How many spaces each space lies in, one in the other. Spaces that lie in each other count from
-/// wherever that is noticed.
-fn depths(old: &Survey) -> HashMap<&RoomId, usize> {
-    let spaces: Vec<(&RoomId, &SurveyedRoom)> = old
-        .joined()
-        .filter(|(_, room)| room.space)
-        .map(|(room_id, room)| (&**room_id, room))
-        .collect();
-    let mut depths: HashMap<&RoomId, usize> = spaces.iter().map(|(id, _)| (*id, 0)).collect();
-    for _ in 0..spaces.len() {
-        let mut changed = false;
-        for (room_id, space) in &spaces {
-            let inner = depths.get(room_id).copied().unwrap_or(0) + 1;
-            for child in &space.children {
-                if let Some(depth) = depths.get_mut(&**child)
-                    && *depth < inner
-                    && inner < spaces.len()
-                {
-                    *depth = inner;
-                    changed = true;
-                }
-            }
-        }
-        if !changed {
-            break;
-        }
-    }
-    depths
-}
-
 fn plan_room(
     accounts: &Accounts<'_>,
-    old: &Survey,
+    known: &Known<'_>,
     room_id: &RoomId,
     room: &SurveyedRoom,
     direct_with: Vec<OwnedUserId>,
@@ -257,7 +225,7 @@ fn plan_room(
             AfterJoin::default()
         },
         notes: if gets_in { notes(accounts, room, &route) } else { Vec::new() },
-        omission: omission(accounts, old, room_id, room),
+        omission: omission(accounts, known, room_id, room),
         room: label(room_id, room, direct_with),
         via: via(accounts.old.server_name(), room),
         near,
@@ -310,49 +278,59 @@ fn is_near(accounts: &Accounts<'_>, room: &SurveyedRoom) -> bool {
 /// Why a room is left out unless the person asks for it.
 fn omission(
     accounts: &Accounts<'_>,
-    old: &Survey,
+    known: &Known<'_>,
     room_id: &RoomId,
     room: &SurveyedRoom,
 ) -> Option<Omission> {
-    if accounts.chat_with_bot == Some(room_id) || is_chat_with(accounts.bot, old, room_id, room) {
+    let with_bot = accounts.chat_with_bot == Some(room_id) || known.is_chat_with_bot(room_id, room);
+    if with_bot {
         return Some(Omission::ChatWithBot);
     }
     if room.tags.contains_key(SERVER_NOTICE) {
         return Some(Omission::ServerNotices);
     }
-    if let Some(successor) = newest_successor(old, room_id, room) {
-        return Some(Omission::Upgraded { successor });
+    if let Some(successor) = known.newest.get(room_id) {
+        return Some(Omission::Upgraded { successor: (*successor).to_owned() });
     }
     // A space that somebody has for themselves is how they keep their rooms in order.
     let is_empty =
-        room.member_count == Some(1) && !room.space && !is_note_to_self(accounts, old, room_id);
+        room.member_count == Some(1) && !room.space && !known.notes_to_self.contains(room_id);
     is_empty.then_some(Omission::Empty)
 }
 
-/// The last in a row of upgrades that the old account is in, or that can be reached. Rooms that
-/// were upgraded in a circle have none.
-fn newest_successor(old: &Survey, room_id: &RoomId, room: &SurveyedRoom) -> Option<OwnedRoomId> {
-    let mut row = vec![room_id.to_owned()];
-    let mut next = room.successor.clone();
-    while let Some(successor) = next {
-        if row.contains(&successor) {
-            return None;
-        }
-        if !old.is_in(&successor) && !old.successors.contains_key(&successor) {
-            break;
-        }
-        next = old.rooms.get(&successor).and_then(|room| room.successor.clone());
-        row.push(successor);
-    }
-    row.pop().filter(|newest| newest != room_id)
+/// What is asked of each room, looked up in the whole survey once.
+struct Known<'a> {
+    bot: &'a UserId,
+    /// What took the place of rooms in the end.
+    newest: HashMap<&'a RoomId, &'a RoomId>,
+    /// Rooms that the old account marked as direct chats with itself.
+    notes_to_self: HashSet<&'a RoomId>,
+    /// Rooms that the old account marked as direct chats with the bot.
+    marked_as_bots: HashSet<&'a RoomId>,
 }
 
-/// Whether the room is the account's own chat with `bot`: nobody else is in it.
-fn is_chat_with(bot: &UserId, survey: &Survey, room_id: &RoomId, room: &SurveyedRoom) -> bool {
-    let has_bot = room.members.contains_key(bot)
-        || room.heroes.iter().any(|hero| hero == bot)
-        || survey.direct.get(bot).is_some_and(|rooms| rooms.iter().any(|id| id == room_id));
-    has_bot && room.member_count.is_none_or(|count| count <= 2)
+impl<'a> Known<'a> {
+    fn of(accounts: &Accounts<'a>, old: &'a Survey) -> Self {
+        Self {
+            bot: accounts.bot,
+            newest: newest_successors(old),
+            notes_to_self: marked_with(old, accounts.old),
+            marked_as_bots: marked_with(old, accounts.bot),
+        }
+    }
+
+    /// Whether the room is the account's own chat with the bot: nobody else is in it.
+    fn is_chat_with_bot(&self, room_id: &RoomId, room: &SurveyedRoom) -> bool {
+        let has_bot = room.members.contains_key(self.bot)
+            || room.heroes.iter().any(|hero| hero == self.bot)
+            || self.marked_as_bots.contains(room_id);
+        has_bot && room.member_count.is_none_or(|count| count <= 2)
+    }
+}
+
+/// The rooms that an account marked as direct chats with `person`.
+fn marked_with<'a>(survey: &'a Survey, person: &UserId) -> HashSet<&'a RoomId> {
+    survey.direct.get(person).into_iter().flatten().map(AsRef::as_ref).collect()
 }
 
 fn label(room_id: &RoomId, room: &SurveyedRoom, direct_with: Vec<OwnedUserId>) -> RoomLabel {

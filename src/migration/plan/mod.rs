@@ -13,12 +13,15 @@ mod notes;
 #[cfg(test)]
 mod properties;
 mod route;
+mod rows;
+#[cfg(test)]
+mod scale;
 #[cfg(test)]
 mod tests;
 mod via;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -82,8 +85,8 @@ impl Plan {
             if room.route == Route::AlreadyThere {
                 continue;
             }
-            let opened = |id: &OwnedRoomId| id.as_str() == room.room.id.as_str();
-            if room.route == Route::NeedsModerator && options.opened.iter().any(opened) {
+            let is_opened = || room.room_id().is_some_and(|id| options.opened.contains(&id));
+            if room.route == Route::NeedsModerator && is_opened() {
                 room.route = Route::Join(Entry::Invited);
             }
             if options.skipped.contains(&room.room.id) {
@@ -96,16 +99,19 @@ impl Plan {
         }
         self.go_around_skipped();
         for room in &mut self.rooms {
-            room.opens = room.may_be_opened()
-                && options.fast.iter().any(|id| id.as_str() == room.room.id.as_str());
+            room.opens =
+                room.may_be_opened() && room.room_id().is_some_and(|id| options.fast.contains(&id));
         }
         self.choose_holdings(options);
-        for id in &options.named {
-            if self.rooms.iter().all(|room| room.room.id != *id) {
+        let planned: HashSet<_> = self.rooms.iter().map(|room| &room.room.id).collect();
+        let unplanned = options.named.iter().filter(|id| !planned.contains(id));
+        let named: Vec<_> = unplanned
+            .map(|id| {
                 let via = options.named_via.get(id).cloned().unwrap_or_default();
-                self.rooms.push(PlannedRoom::named(id, via));
-            }
-        }
+                PlannedRoom::named(id, via)
+            })
+            .collect();
+        self.rooms.extend(named);
         self
     }
 
@@ -145,28 +151,29 @@ impl Plan {
         self.holdings.iter().filter(move |planned| planned.treatment == treatment)
     }
 
-    /// Finds another way into rooms whose way in leads through a room that is left out.
+    /// Finds another way into rooms whose way in leads through a room that is left out, which may
+    /// leave out further ones.
     fn go_around_skipped(&mut self) {
-        loop {
-            let left_out: BTreeSet<OwnedRoomOrAliasId> = self
-                .rooms
-                .iter()
-                .filter(|room| matches!(room.route, Route::Skipped(_) | Route::NeedsModerator))
-                .map(|room| room.room.id.clone())
-                .collect();
-            let mut changed = false;
-            for planned in &mut self.rooms {
-                if let Route::Join(Entry::Through { room, or_invite }) = &planned.route
-                    && left_out.contains(<&RoomOrAliasId>::from(&**room))
-                {
-                    let invite = *or_invite;
-                    planned.route =
-                        if invite { Route::InviteAndJoin } else { Route::NeedsModerator };
-                    changed = true;
+        let mut entered_through: HashMap<OwnedRoomId, Vec<usize>> = HashMap::new();
+        let mut left_out: Vec<OwnedRoomId> = Vec::new();
+        for (number, planned) in self.rooms.iter().enumerate() {
+            match &planned.route {
+                Route::Join(Entry::Through { room, .. }) => {
+                    entered_through.entry(room.clone()).or_default().push(number);
                 }
+                Route::Skipped(_) | Route::NeedsModerator => left_out.extend(planned.room_id()),
+                _ => {}
             }
-            if !changed {
-                return;
+        }
+        while let Some(gate) = left_out.pop() {
+            for number in entered_through.remove(&gate).unwrap_or_default() {
+                let Some(planned) = self.rooms.get_mut(number) else { continue };
+                let invites =
+                    matches!(planned.route, Route::Join(Entry::Through { or_invite: true, .. }));
+                planned.route = if invites { Route::InviteAndJoin } else { Route::NeedsModerator };
+                if !invites {
+                    left_out.extend(planned.room_id());
+                }
             }
         }
     }
@@ -213,6 +220,11 @@ pub struct PlannedRoom {
 }
 
 impl PlannedRoom {
+    /// The room's ID; nothing when it was only named with `include`, by an alias.
+    fn room_id(&self) -> Option<OwnedRoomId> {
+        OwnedRoomId::try_from(self.room.id.clone()).ok()
+    }
+
     /// Whether it could be opened in place of an invitation.
     pub(crate) fn may_be_opened(&self) -> bool {
         self.may_open && self.route == Route::InviteAndJoin

@@ -16,6 +16,10 @@ use crate::migration::survey::SurveyedRoom;
 /// account's own, which may be gone soon.
 const VIA_SERVERS: usize = 4;
 
+/// Among how many servers these are chosen. A room's ACL is held against each, and both are as long
+/// as a homeserver makes them.
+const CANDIDATES: usize = 50;
+
 /// From this power level on, somebody counts as running a room.
 const MODERATOR: i64 = 50;
 
@@ -64,7 +68,7 @@ fn choose<'a>(
         !server.is_ip_literal() && server_acl.is_none_or(|acl| acl.is_allowed(server))
     };
     let mut servers: Vec<OwnedServerName> = Vec::new();
-    for server in candidates {
+    for server in candidates.into_iter().take(CANDIDATES) {
         if servers.len() == VIA_SERVERS - 1 {
             break;
         }
