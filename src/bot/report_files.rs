@@ -1,5 +1,7 @@
 //! The report as files.
 
+use std::collections::HashMap;
+
 use askama::Template;
 
 use super::wording::{
@@ -49,8 +51,7 @@ struct Row {
 }
 
 impl Row {
-    fn new(row: &ReportRow, requests: &[InviteRequest]) -> Self {
-        let request = requests.iter().find(|it| it.room_id.as_str() == row.room.id.as_str());
+    fn new(row: &ReportRow, request: Option<&InviteRequest>) -> Self {
         let (outcome, why) = outcome_words(&row.outcome);
         let power_level = match (&row.power_level, row.power_out_of_reach) {
             (Some((level, result)), _) => format!("{level}: {}", step_words(result)),
@@ -112,13 +113,20 @@ impl HoldingLine {
     }
 }
 
+fn rows(report: &Report, requests: &[InviteRequest]) -> Vec<Row> {
+    let by_room: HashMap<&str, &InviteRequest> =
+        requests.iter().rev().map(|request| (request.room_id.as_str(), request)).collect();
+    let row = |row: &ReportRow| Row::new(row, by_room.get(row.room.id.as_str()).copied());
+    report.rooms.iter().map(row).collect()
+}
+
 fn csv(report: &Report, requests: &[InviteRequest]) -> Vec<u8> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let mut write = |cells: [&str; 10]| writer.write_record(cells.map(harmless));
-    let rows = || report.rooms.iter().map(|row| Row::new(row, requests));
+    let rows = rows(report, requests);
     let holdings = || report.holdings.iter().map(HoldingLine::new);
     let written = write(csv_header())
-        .and_then(|()| rows().try_for_each(|row| write(row.cells())))
+        .and_then(|()| rows.iter().try_for_each(|row| write(row.cells())))
         .and_then(|()| holdings().try_for_each(|line| write(line.cells())))
         .and_then(|()| {
             let Some(time) = held_for(report) else { return Ok(()) };
@@ -166,7 +174,7 @@ fn html(report: &Report, requests: &[InviteRequest]) -> Vec<u8> {
         held: held_for(report),
         server: clean_name(report.new.server_name().as_str()),
         counts: labels_of_counts(&report.counts()),
-        rows: report.rooms.iter().map(|row| Row::new(row, requests)).collect(),
+        rows: rows(report, requests),
         holdings: report.holdings.iter().map(HoldingLine::new).collect(),
     };
     page.render().unwrap_or_default().into_bytes()

@@ -319,7 +319,7 @@ impl Inner {
         } else {
             let labels = plan.rooms.iter().map(|planned| &planned.room);
             let is_opened = |label: &&RoomLabel| {
-                opened.keys().any(|room_id| room_id.as_str() == label.id.as_str())
+                <&RoomId>::try_from(&*label.id).is_ok_and(|room_id| opened.contains_key(room_id))
             };
             Event::LetIn { rooms: labels.filter(is_opened).cloned().collect() }
         };

@@ -1,7 +1,11 @@
 //! How long a migration takes: a pure function of what is still to be sent and of what homeservers
 //! allow.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    ops::{AddAssign, SubAssign},
+    time::Duration,
+};
 
 use super::{
     Access, FastOffer, Migration, Plan, PlannedRoom, Route, Side,
@@ -44,35 +48,67 @@ impl Work {
             let record = records.get(room.room.id.as_str()).unwrap_or(&untouched);
             work.add(room, record, migration);
         }
-        let profiles = plan.holdings.iter().filter(|planned| {
-            matches!(planned.holding, super::Holding::RoomProfile(_))
-                && planned.prefers_old().is_some()
-        });
-        work.room_profiles = count(profiles.count()).min(work.rooms);
         let to_be_opened = plan.rooms.iter().filter(|room| room.opens).count();
-        work.lobby = u32::from(work.openings > 0 && work.openings == count(to_be_opened));
-        work
+        work.in_all(named_in_rooms(plan), count(to_be_opened))
+    }
+
+    /// With what does not follow from single rooms: `names` for single rooms that the new account is
+    /// to get, and the lobby, unless some of the rooms that are `to_be_opened` were opened already.
+    fn in_all(self, names: u32, to_be_opened: u32) -> Self {
+        Self {
+            room_profiles: names.min(self.rooms),
+            lobby: u32::from(self.openings > 0 && self.openings == to_be_opened),
+            ..self
+        }
     }
 
     fn add(&mut self, room: &PlannedRoom, record: &RoomRecord, migration: &Migration) {
+        *self += Self::of_room(room, room.opens, record, migration);
+    }
+
+    /// What is still to be sent for one room, if it is opened or not.
+    fn of_room(
+        room: &PlannedRoom,
+        is_opened: bool,
+        record: &RoomRecord,
+        migration: &Migration,
+    ) -> Self {
+        let mut work = Self::default();
         let enters = match room.route {
             Route::Join(_) | Route::InviteAndJoin => !record.is_settled(StepKind::Join),
             Route::AlreadyThere => false,
-            Route::NeedsModerator | Route::Unreachable(_) | Route::Skipped(_) => return,
+            Route::NeedsModerator | Route::Unreachable(_) | Route::Skipped(_) => return work,
         };
         let invites = room.route == Route::InviteAndJoin && !record.is_settled(StepKind::Invite);
-        let opens = enters && invites && room.opens;
+        let opens = enters && invites && is_opened;
         let raises = room.after.power_level.is_some() && !record.is_settled(StepKind::PowerLevel);
-        self.invites += u32::from(enters && invites && !opens);
-        self.openings += u32::from(opens);
-        self.power_levels += u32::from(raises);
+        work.invites += u32::from(enters && invites && !opens);
+        work.openings += u32::from(opens);
+        work.power_levels += u32::from(raises);
         if enters && migration.new.access != Access::None {
             // The old account's homeserver lets in whoever comes through an opened room.
             let is_local = room.near && (!opens || is_on_one_server(migration));
-            self.local_joins += u32::from(is_local);
-            self.remote_joins += u32::from(!is_local);
+            work.local_joins += u32::from(is_local);
+            work.remote_joins += u32::from(!is_local);
         }
-        self.rooms += u32::from(enters || raises);
+        work.rooms += u32::from(enters || raises);
+        work
+    }
+
+    fn change_by(&mut self, other: Self, change: impl Fn(u32, u32) -> u32) {
+        let fields = [
+            (&mut self.invites, other.invites),
+            (&mut self.local_joins, other.local_joins),
+            (&mut self.remote_joins, other.remote_joins),
+            (&mut self.openings, other.openings),
+            (&mut self.power_levels, other.power_levels),
+            (&mut self.room_profiles, other.room_profiles),
+            (&mut self.rooms, other.rooms),
+            (&mut self.lobby, other.lobby),
+        ];
+        for (field, by) in fields {
+            *field = change(*field, by);
+        }
     }
 
     /// How many tokens it takes of the budget of this kind that this side's homeserver keeps.
@@ -89,6 +125,18 @@ impl Work {
             (Side::New, Kind::RemoteJoins) => self.remote_joins + self.lobby,
             _ => 0,
         }
+    }
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.change_by(other, u32::wrapping_add);
+    }
+}
+
+impl SubAssign for Work {
+    fn sub_assign(&mut self, other: Self) {
+        self.change_by(other, u32::wrapping_sub);
     }
 }
 
@@ -152,28 +200,40 @@ pub(crate) fn fast_offer(
     let untouched = |room: &PlannedRoom| {
         records.get(room.room.id.as_str()).is_none_or(|record| record.steps.is_empty())
     };
-    let mut plan = plan.clone();
-    plan.rooms.iter_mut().for_each(|room| room.opens = false);
-    let candidates: Vec<_> = plan
-        .rooms
-        .iter()
-        .enumerate()
-        .filter(|(_, room)| room.may_be_opened() && untouched(room))
-        .map(|(place, _)| place)
-        .collect();
-    let taken = |plan: &Plan| time(&Work::of(plan, migration, records), &budget);
-    let instead_of = taken(&plan);
-    let (mut takes, mut opened) = (instead_of, 0);
-    for (number, place) in candidates.iter().enumerate() {
-        plan.rooms[*place].opens = true;
-        let with = taken(&plan);
-        if with < takes {
-            (takes, opened) = (with, number + 1);
+    let no_record = RoomRecord::default();
+    let record = |room: &PlannedRoom| records.get(room.room.id.as_str()).unwrap_or(&no_record);
+    // What is to be sent with none opened. Each further room that is opened changes that by what is
+    // to be sent for this room alone.
+    let mut sum = Work::default();
+    let mut candidates = Vec::new();
+    for room in &plan.rooms {
+        let shut = Work::of_room(room, false, record(room), migration);
+        sum += shut;
+        if room.may_be_opened() && untouched(room) {
+            candidates.push((room, shut));
         }
     }
-    let rooms = candidates.iter().take(opened);
-    let rooms = rooms.map(|place| plan.rooms[*place].room.clone()).collect();
+    let names = named_in_rooms(plan);
+    let instead_of = time(&sum.in_all(names, 0), &budget);
+    let (mut takes, mut opened) = (instead_of, 0);
+    for (number, (room, shut)) in (1..).zip(&candidates) {
+        sum -= *shut;
+        sum += Work::of_room(room, true, record(room), migration);
+        let with = time(&sum.in_all(names, number), &budget);
+        if with < takes {
+            (takes, opened) = (with, number);
+        }
+    }
+    let rooms = candidates.iter().zip(0..opened).map(|((room, _), _)| room.room.clone()).collect();
     FastOffer { rooms, takes, instead_of }
+}
+
+/// In how many rooms the new account is to get a name of its own.
+fn named_in_rooms(plan: &Plan) -> u32 {
+    let names = plan.holdings.iter().filter(|planned| {
+        matches!(planned.holding, super::Holding::RoomProfile(_)) && planned.prefers_old().is_some()
+    });
+    count(names.count())
 }
 
 /// How long until the last of `tokens` comes. What came by now is there, as far as the bucket holds

@@ -424,13 +424,10 @@ fn memberships_in(new_user: &UserId, response: &v3::Response) -> Memberships {
         .collect()
 }
 
-/// Which of the rooms that others are entered through the new account got into.
+/// Which of the rooms that others are entered through the new account got into: of those that are
+/// rooms of the run themselves. Each is waited for by itself, since there may be thousands.
 #[derive(Debug)]
-struct Doors {
-    /// Those of them that are rooms of the run themselves.
-    planned: HashSet<OwnedRoomOrAliasId>,
-    entered: watch::Sender<HashMap<OwnedRoomOrAliasId, bool>>,
-}
+struct Doors(HashMap<OwnedRoomOrAliasId, watch::Sender<Option<bool>>>);
 
 impl Doors {
     fn of(plan: &Agenda) -> Self {
@@ -439,29 +436,24 @@ impl Doors {
         let is_gate = |id: &&OwnedRoomOrAliasId| {
             <&RoomId>::try_from(&***id).is_ok_and(|id| gates.contains(id))
         };
-        Self { planned: ids.filter(is_gate).cloned().collect(), entered: watch::Sender::default() }
+        Self(ids.filter(is_gate).map(|id| (id.clone(), watch::Sender::default())).collect())
     }
 
     fn settle(&self, room: &OwnedRoomOrAliasId, entered: bool) {
-        if self.planned.contains(room) {
-            self.entered.send_modify(|known| {
-                known.insert(room.clone(), entered);
-            });
+        if let Some(door) = self.0.get(room) {
+            door.send_replace(Some(entered));
         }
     }
 
     /// Whether the new account got into `room`, once that is known; nothing when told to stop.
     async fn wait_for(&self, room: &RoomId, stop: &CancellationToken) -> Option<bool> {
-        let room = <&RoomOrAliasId>::from(room);
-        if !self.planned.contains(room) {
+        let Some(door) = self.0.get(<&RoomOrAliasId>::from(room)) else {
             // It is no room of the old account, so the new one is in it by itself.
             return Some(true);
-        }
-        let mut entered = self.entered.subscribe();
+        };
+        let mut entered = door.subscribe();
         tokio::select! {
-            known = entered.wait_for(|known| known.contains_key(room)) => {
-                known.ok().and_then(|known| known.get(room).copied())
-            }
+            entered = entered.wait_for(Option::is_some) => entered.ok().and_then(|entered| *entered),
             () = stop.cancelled() => None,
         }
     }

@@ -1,6 +1,6 @@
 //! What is copied besides rooms: in the plan, in the report, and in its files.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     files::plain,
@@ -13,7 +13,7 @@ use crate::{
     bot::grammar::{HOLDINGS, holding_name},
     migration::{
         Holding, HoldingKind, HoldingOutcome, HoldingRow, Migration, Plan, PlannedHolding, Report,
-        Side, StepResult, Treatment,
+        RoomLabel, Side, StepResult, Treatment,
     },
 };
 
@@ -116,6 +116,8 @@ pub(super) fn in_report(message: Message, report: &Report, migration: &Migration
                 line!("Set in both accounts, so the new one **kept its own**: {what}.", what = what)
             }))
             .and_maybe(left_out(migration));
+    let rooms: HashMap<&str, &RoomLabel> =
+        report.rooms.iter().map(|row| (row.room.id.as_str(), &row.room)).collect();
     let not_copied = report.holdings.iter().filter_map(|row| {
         let why = match &row.outcome {
             HoldingOutcome::Copied(result) => failed(result)?,
@@ -123,7 +125,7 @@ pub(super) fn in_report(message: Message, report: &Report, migration: &Migration
             HoldingOutcome::Unreadable => line!("one of the servers did not tell it"),
             HoldingOutcome::KeptOwn | HoldingOutcome::Skipped => return None,
         };
-        Some(line!("{what}: {why}", what = named(row, report), why = why))
+        Some(line!("{what}: {why}", what = named(row, &rooms), why = why))
     });
     listed_lines(message, "This could **not be copied**, and why:", not_copied.collect())
 }
@@ -163,13 +165,10 @@ pub(crate) fn holding_label(holding: &Holding) -> String {
     label(holding).into_plain()
 }
 
-fn named(row: &HoldingRow, report: &Report) -> Line {
+fn named(row: &HoldingRow, rooms: &HashMap<&str, &RoomLabel>) -> Line {
     let what = label(&row.holding);
-    let known = row.holding.room_id().and_then(|room_id| {
-        report.rooms.iter().find(|room| room.room.id.as_str() == room_id.as_str())
-    });
-    match known {
-        Some(known) => line!("{what} in {room}", what = what, room = room(&known.room)),
+    match row.holding.room_id().and_then(|room_id| rooms.get(room_id.as_str())) {
+        Some(known) => line!("{what} in {room}", what = what, room = room(known)),
         None => what,
     }
 }

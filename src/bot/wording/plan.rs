@@ -1,8 +1,6 @@
 //! The plan, in short.
 
-use std::time::Duration;
-
-use matrix_sdk::ruma::OwnedRoomOrAliasId;
+use std::{collections::HashSet, time::Duration};
 
 use super::{
     fast,
@@ -90,9 +88,10 @@ pub(crate) fn plan_changed(
     migration: &Migration,
     reader: Side,
 ) -> Message {
+    let meant: HashSet<&str> = changed.iter().map(|it| it.id.as_str()).collect();
     let is_changed = |planned: &&PlannedRoom| {
-        let alias = planned.room.alias.clone().map(OwnedRoomOrAliasId::from);
-        changed.iter().any(|it| it.id == planned.room.id || Some(&it.id) == alias.as_ref())
+        let alias = planned.room.alias.as_ref().map(|alias| alias.as_str());
+        meant.contains(planned.room.id.as_str()) || alias.is_some_and(|it| meant.contains(it))
     };
     let changed: Vec<_> = new_plan
         .rooms

@@ -1,5 +1,7 @@
 //! The report, in short.
 
+use std::collections::HashMap;
+
 use super::{
     fast,
     files::{held_for, reason_advice, reason_words},
@@ -27,9 +29,9 @@ pub(crate) fn report(
     migration: &Migration,
     reader: Side,
 ) -> Message {
-    let request = |row: &ReportRow| {
-        requests.iter().find(|request| request.room_id.as_str() == row.room.id.as_str())
-    };
+    let by_room: HashMap<&str, &InviteRequest> =
+        requests.iter().rev().map(|request| (request.room_id.as_str(), request)).collect();
+    let request = |row: &ReportRow| by_room.get(row.room.id.as_str()).copied();
     let there = report.rooms.iter().filter(|row| is_there(&row.outcome)).count();
     let left_out =
         report.rooms.iter().filter(|row| matches!(row.outcome, Outcome::Skipped(_))).count();

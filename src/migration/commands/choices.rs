@@ -1,6 +1,9 @@
 //! `skip`, `include`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId};
 
@@ -171,10 +174,11 @@ impl Migrations {
         let inner = self.inner();
         let (job, turn, mut migration) = self.choosing(said).await?;
         let plan = inner.journal.plan(migration.id)?.ok_or(Refusal::NoPlan)?;
+        let known = Known::of(&plan);
         for room in rooms {
-            let current = plan.clone().with(&migration.options);
-            let room = RoomAddress { id: find(&current, &room.id), ..room.clone() };
-            let is_planned = current.rooms.iter().any(|planned| planned.room.id == room.id);
+            let room = RoomAddress { id: known.name_of(&room.id), ..room.clone() };
+            let is_planned =
+                known.ids.contains(&room.id) || migration.options.named.contains(&room.id);
             choose(&mut migration.options, room, is_planned)?;
         }
         choose_plan(&mut migration);
@@ -195,11 +199,24 @@ fn choose_plan(migration: &mut Migration) {
     }
 }
 
-/// The name that the plan has for a room that was named by its ID or by its canonical alias.
-fn find(plan: &Plan, named: &OwnedRoomOrAliasId) -> OwnedRoomOrAliasId {
-    let Ok(alias) = OwnedRoomAliasId::try_from(named.clone()) else { return named.clone() };
-    plan.rooms
-        .iter()
-        .find(|room| room.room.alias.as_ref() == Some(&alias))
-        .map_or_else(|| named.clone(), |room| room.room.id.clone())
+/// The rooms that a survey showed, by what a person may name them by.
+struct Known {
+    ids: HashSet<OwnedRoomOrAliasId>,
+    by_alias: HashMap<OwnedRoomAliasId, OwnedRoomOrAliasId>,
+}
+
+impl Known {
+    fn of(plan: &Plan) -> Self {
+        let labels = || plan.rooms.iter().map(|planned| &planned.room);
+        // Where two have one alias, it is the first one's.
+        let aliases =
+            labels().rev().filter_map(|room| Some((room.alias.clone()?, room.id.clone())));
+        Self { ids: labels().map(|room| room.id.clone()).collect(), by_alias: aliases.collect() }
+    }
+
+    /// The name that the plan has for a room that was named by its ID or by its canonical alias.
+    fn name_of(&self, named: &OwnedRoomOrAliasId) -> OwnedRoomOrAliasId {
+        let alias = OwnedRoomAliasId::try_from(named.clone()).ok();
+        alias.and_then(|alias| self.by_alias.get(&alias)).unwrap_or(named).clone()
+    }
 }

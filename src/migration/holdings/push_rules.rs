@@ -1,7 +1,7 @@
 //! Push rules: comparing two accounts', rewriting those that name the old user ID, and where in
 //! the order a rule goes ([spec](https://spec.matrix.org/v1.18/client-server-api/#push-rules)).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ruma::{
     UserId,
@@ -136,8 +136,10 @@ impl PushRules {
         self.of_kind(kind).iter().filter(|rule| !rule.is_predefined())
     }
 
-    fn find(&self, kind: &RuleKind, rule_id: &str) -> Option<&PushRule> {
-        self.of_kind(kind).iter().find(|rule| rule.rule_id == rule_id)
+    /// The rules of one kind by their names; of several of one name, the first.
+    fn by_name(&self, kind: &RuleKind) -> HashMap<&str, &PushRule> {
+        let rules = self.of_kind(kind).iter().rev();
+        rules.map(|rule| (rule.rule_id.as_str(), rule)).collect()
     }
 
     /// The rules as the new account would have them.
@@ -148,8 +150,9 @@ impl PushRules {
     /// What `self` lacks of the old account's own rules of one kind.
     pub(super) fn lack(&self, old: &Self, kind: &RuleKind, trio: Trio<'_>) -> Lack {
         let mut lack = Lack::default();
+        let own = self.by_name(kind);
         for rule in old.for_new(kind, trio) {
-            match self.find(kind, &rule.rule_id) {
+            match own.get(rule.rule_id.as_str()) {
                 None => lack.adds += 1,
                 Some(own) if !own.does_as(&rule) => lack.differs += 1,
                 Some(_) => {}
@@ -171,12 +174,14 @@ impl PushRules {
     ) -> Vec<(PushRule, Option<String>)> {
         let rules = old.for_new(kind, trio);
         // The new account's own rules count before those that it is given.
-        let own = self.own(kind).filter(|own| rules.iter().all(|rule| rule.rule_id != own.rule_id));
+        let given: HashSet<&str> = rules.iter().map(|rule| rule.rule_id.as_str()).collect();
+        let own = self.own(kind).filter(|own| !given.contains(own.rule_id.as_str()));
         let mut after = own.last().filter(|_| !prefer_old).map(|own| own.rule_id.clone());
         let mut missing = Vec::new();
+        let known = self.by_name(kind);
         for rule in rules {
             let rule_id = rule.rule_id.clone();
-            let is_missing = match self.find(kind, &rule_id) {
+            let is_missing = match known.get(rule_id.as_str()) {
                 None => true,
                 Some(own) => (prefer_old || begun.contains(&rule_id)) && !own.does_as(&rule),
             };
@@ -220,17 +225,19 @@ impl PushRules {
         old: &'a Self,
     ) -> impl Iterator<Item = (&'a RuleKind, &'a PushRule, bool)> {
         let defaults = predefined();
-        old.0
-            .iter()
-            .flat_map(|(kind, rules)| rules.iter().map(move |rule| (kind, rule)))
-            .filter_map(move |(kind, rule)| {
-                let own = self.find(kind, &rule.rule_id).filter(|own| own.is_predefined())?;
-                let default = defaults.find(kind, &rule.rule_id);
+        old.0.iter().flat_map(move |(kind, rules)| {
+            let (known, defaults) = (self.by_name(kind), defaults.by_name(kind));
+            let other = rules.iter().filter_map(|rule| {
+                let name = rule.rule_id.as_str();
+                let own = known.get(name).copied().filter(|own| own.is_predefined())?;
+                let default = defaults.get(name);
                 // Where the default is not known, what the new account has may be its own choice.
                 let is_chosen = |rule| default.is_none_or(|default| !is_as(rule, default));
                 (rule.is_predefined() && !is_as(rule, own) && is_chosen(rule))
                     .then(|| (kind, rule, is_chosen(own)))
-            })
+            });
+            other.collect::<Vec<_>>()
+        })
     }
 }
 

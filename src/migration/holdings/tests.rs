@@ -4,6 +4,7 @@
 mod choices;
 mod documented;
 mod laws;
+mod scale;
 
 use std::collections::BTreeSet;
 

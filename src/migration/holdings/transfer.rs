@@ -1,7 +1,10 @@
 //! Copying holdings from one account to the other: each is read from both right before it is
 //! written, and written only where the new account still lacks it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use ruma::{
     MxcUri, OwnedMxcUri, RoomId, UserId,
@@ -231,11 +234,10 @@ impl<'a> Transfer<'a> {
         let (old, new) = self.both_push_rules().await?;
         let begun = self.journal.rules_begun(self.id).map_err(StepError::Broken)?;
         let missing = new.missing(&old, kind, self.trio(), prefer_old, &begun);
-        let (mut result, mut refused) = (StepResult::AlreadySo, Vec::new());
+        let (mut result, mut refused) = (StepResult::AlreadySo, HashMap::new());
         for (rule, mut after) in missing {
             // The place of a rule that is not there is that of the rule before it.
-            while let Some((_, before)) = refused.iter().find(|(id, _)| Some(id) == after.as_ref())
-            {
+            if let Some(before) = after.as_ref().and_then(|after| refused.get(after)) {
                 after = Option::clone(before);
             }
             if !rule.enabled {
@@ -249,7 +251,7 @@ impl<'a> Transfer<'a> {
                     return Err(on_new(failure));
                 }
                 Err(failure) => {
-                    refused.push((rule.rule_id, after));
+                    refused.insert(rule.rule_id, after);
                     result = StepResult::Failed(failure);
                 }
             }

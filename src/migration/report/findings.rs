@@ -1,6 +1,6 @@
 //! The writing of a report: what was recorded, held against what is there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ruma::{
     OwnedRoomId, UserId,
@@ -12,7 +12,7 @@ use crate::{
     clock::Timestamp,
     homeserver::Failure,
     migration::{
-        Migration, OpenedRoom, Phase, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
+        Holding, Migration, OpenedRoom, Phase, Plan, PlannedHolding, PlannedRoom, Route, Treatment,
         fast::Opening,
         run::Memberships,
         step::{RoomRecord, StepKind},
@@ -111,21 +111,23 @@ impl Findings<'_> {
             planned.holding.room_id().is_none_or(|room_id| entered.contains(room_id.as_str()))
         };
         let holdings = self.plan.holdings.iter().filter(is_told);
-        holdings.map(|planned| self.holding(planned)).collect()
+        let lacking: BTreeSet<&Holding> = match self.check {
+            Check::Surveys { lacking, .. } => lacking
+                .iter()
+                .filter(|lacking| lacking.prefers_old().is_some())
+                .map(|lacking| &lacking.holding)
+                .collect(),
+            _ => BTreeSet::new(),
+        };
+        holdings.map(|planned| self.holding(planned, &lacking)).collect()
     }
 
-    fn holding(&self, planned: &PlannedHolding) -> HoldingRow {
-        let is_lacking = || match self.check {
-            Check::Surveys { lacking, .. } => lacking.iter().any(|lacking| {
-                lacking.holding == planned.holding && lacking.prefers_old().is_some()
-            }),
-            _ => false,
-        };
+    fn holding(&self, planned: &PlannedHolding, lacking: &BTreeSet<&Holding>) -> HoldingRow {
         let outcome = match planned.treatment {
             Treatment::Add | Treatment::Replace => {
                 let result = self.holdings.get(&planned.holding.key()).cloned();
                 let result = result.unwrap_or(StepResult::NotTried);
-                HoldingOutcome::Copied(checked(result, !is_lacking()))
+                HoldingOutcome::Copied(checked(result, !lacking.contains(&planned.holding)))
             }
             Treatment::KeepOwn => HoldingOutcome::KeptOwn,
             Treatment::Skip => HoldingOutcome::Skipped,
@@ -223,14 +225,14 @@ impl Findings<'_> {
         let result = self.direct_chats.clone()?;
         let Check::Surveys { new: survey, .. } = self.check else { return Some(result) };
         let so = self.plan.direct.iter().all(|(person, rooms)| {
-            let marked = survey.direct.get(person);
+            let marked: HashSet<_> = survey.direct.get(person).into_iter().flatten().collect();
             rooms
                 .iter()
                 .filter(|room_id| {
                     let seen = survey.rooms.get(*room_id);
                     seen.is_some_and(|room| room.membership == MembershipState::Join)
                 })
-                .all(|room_id| marked.is_some_and(|marked| marked.contains(room_id)))
+                .all(|room_id| marked.contains(room_id))
         });
         Some(checked(result, so))
     }

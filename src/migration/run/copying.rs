@@ -1,6 +1,9 @@
 //! The part of a run that copies what the old account holds besides its rooms.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures_util::future;
 use ruma::OwnedRoomId;
@@ -43,6 +46,8 @@ pub(super) struct Copying<'a> {
     settled: HashMap<String, StepResult>,
     /// What is copied in each room.
     in_rooms: HashMap<&'a OwnedRoomId, Vec<&'a PlannedHolding>>,
+    /// Rooms that the new account was in before.
+    there_before: HashSet<&'a str>,
     /// Cancelled when the profile is as it will be.
     profile_is_set: CancellationToken,
 }
@@ -63,6 +68,10 @@ impl<'a> Copying<'a> {
                 .map(|accounts| Transfer::new(run.id, accounts, run.bot, run.journal, copies)),
             settled: run.journal.holdings(run.id).map_err(RunEnd::Broken)?,
             in_rooms,
+            there_before: (run.plan.rooms.iter())
+                .filter(|room| room.route == Route::AlreadyThere)
+                .map(|room| room.id.as_str())
+                .collect(),
             profile_is_set: CancellationToken::new(),
         })
     }
@@ -125,7 +134,9 @@ impl<'a> Copying<'a> {
         match &planned.holding {
             holding if holding.kind() == HoldingKind::Profile => Turn::First,
             // Homeservers put a changed profile into the rooms one by one, and over this.
-            Holding::RoomProfile(room_id) if self.was_there_before(room_id) => Turn::Last,
+            Holding::RoomProfile(room_id) if self.there_before.contains(room_id.as_str()) => {
+                Turn::Last
+            }
             Holding::RoomProfile(_) | Holding::RoomAccountData { .. } => Turn::InRoom,
             // Such a rule may forbid what the old account still has to send.
             Holding::AccountData(event_type) if event_type.contains("invite_permission") => {
@@ -133,14 +144,6 @@ impl<'a> Copying<'a> {
             }
             _ => Turn::Meanwhile,
         }
-    }
-
-    fn was_there_before(&self, room_id: &OwnedRoomId) -> bool {
-        self.run
-            .plan
-            .rooms
-            .iter()
-            .any(|room| room.route == Route::AlreadyThere && room.id.as_str() == room_id.as_str())
     }
 
     async fn copy(&self, planned: &PlannedHolding) -> Result<(), RunEnd> {

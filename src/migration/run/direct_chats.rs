@@ -51,6 +51,7 @@ impl DirectChats {
     pub(super) fn take_entered(&self) -> Option<BTreeMap<OwnedUserId, Vec<OwnedRoomId>>> {
         let entered =
             std::mem::take(&mut *self.entered.lock().unwrap_or_else(PoisonError::into_inner));
+        let entered: HashSet<_> = entered.into_iter().collect();
         if entered.is_empty() {
             return None;
         }
