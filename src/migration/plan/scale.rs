@@ -50,7 +50,7 @@ fn assert_planned_in_moments(what: &str, size: usize, room: impl Fn(usize) -> Ro
 fn rooms_in_a_row_are_planned_in_moments_however_long_the_row_is() {
     assert_planned_in_moments("upgraded", 500, upgraded);
     assert_planned_in_moments("upgraded in a circle", 500, |number| {
-        let next = json!({ "body": "", "replacement_room": id((number + 1) / 2 * 2) });
+        let next = json!({ "body": "", "replacement_room": id(number ^ 1) });
         Room::new(id(number)).state("m.room.tombstone", "", next)
     });
     assert_planned_in_moments("spaces", 500, |number| {
@@ -60,8 +60,12 @@ fn rooms_in_a_row_are_planned_in_moments_however_long_the_row_is() {
     assert_planned_in_moments("restricted, may invite", 500, let_in_through_the_next);
     assert_planned_in_moments("invites", 500, |number| Room::new(id(number)));
     assert_planned_in_moments("invites that lead on", 500, |number| {
-        let rule = restricted("restricted", id(number / 2 * 2));
-        if number % 2 == 0 { Room::new(id(number)) } else { Room::new(id(number)).joined_by(rule) }
+        let rule = restricted("restricted", id(number & !1));
+        if number.is_multiple_of(2) {
+            Room::new(id(number))
+        } else {
+            Room::new(id(number)).joined_by(rule)
+        }
     });
 }
 

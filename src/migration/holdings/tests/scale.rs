@@ -6,7 +6,7 @@ use crate::migration::scaling::assert_grows_as_n_log_n;
 fn rules(size: usize, enabled: bool) -> Value {
     let rule = |number: usize| {
         json!({
-            "rule_id": format!(".r{number}"), "default": number % 2 == 0, "enabled": enabled,
+            "rule_id": format!(".r{number}"), "default": number.is_multiple_of(2), "enabled": enabled,
             "actions": ["notify"],
         })
     };
