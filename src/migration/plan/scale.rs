@@ -10,7 +10,7 @@ use super::{
     fixtures::{NEW, OLD, Room, new_survey, old_survey, plan, restricted},
 };
 use crate::migration::{
-    Access, Migration, MigrationId, Options, Party, Phase,
+    Migration, Options,
     estimate::{fast_offer, next},
     scaling::assert_grows_as_n_log_n,
     survey::Survey,
@@ -108,23 +108,14 @@ fn choices_are_applied_in_moments_however_many_there_are() {
 }
 
 fn migration() -> Migration {
-    let party = |user: &str| Party {
-        user_id: user.try_into().unwrap(),
-        consent: None,
-        access: Access::Session,
-    };
-    Migration {
-        id: MigrationId(1),
-        old: party(OLD),
-        new: party(NEW),
-        phase: Phase::AwaitingGo,
-        options: Options::default(),
-        awaited: Default::default(),
-        started: "2026-03-01T12:00:00Z".parse().unwrap(),
-        consent_expires: "2026-03-01T12:00:00Z".parse().unwrap(),
-        went: None,
-        ended: None,
-    }
+    let party = |user| json!({ "user_id": user, "consent": null, "access": "session" });
+    let migration = json!({
+        "id": 1, "old": party(OLD), "new": party(NEW), "phase": "awaiting_go",
+        "options": { "skipped": [], "named": [] },
+        "started": "2026-03-01T12:00:00Z", "consent_expires": "2026-03-01T12:00:00Z",
+        "went": null, "ended": null,
+    });
+    serde_json::from_value(migration).unwrap()
 }
 
 #[test]
