@@ -37,7 +37,7 @@ impl Clients {
             let redirects = redirect::Policy::limited(MOST_REDIRECTS);
             (trusted.clone(), plain().redirect(redirects).build()?)
         } else {
-            let public = || plain().dns_resolver(PublicOnly);
+            let public = || plain().dns_resolver(PublicOnly::of_system());
             (public().build()?, public().redirect(addresses::redirects()).build()?)
         };
         Ok(Self { trusted, client, redirected_client, private_addresses, timeouts })
