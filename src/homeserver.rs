@@ -9,6 +9,7 @@ mod addresses;
 mod calls;
 mod clients;
 mod discovery;
+mod echo;
 mod failure;
 mod own_user;
 mod pacing;

@@ -1,6 +1,7 @@
-use std::{error::Error, time::Duration};
+use std::{borrow::Cow, error::Error, sync::LazyLock, time::Duration};
 
 use jiff::Timestamp;
+use regex::Regex;
 use reqwest::{StatusCode, header};
 use ruma::api::error::ErrorCode;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,13 @@ use super::addresses::Private;
 
 /// How many characters of a homeserver's own words are kept.
 const MESSAGE_LENGTH: usize = 200;
+/// The longest error code, in bytes.
+const CODE_LENGTH: usize = 64;
+
+static INVISIBLE: LazyLock<Regex> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "a constant that a test uses")]
+    Regex::new(r"[\p{C}\p{Zl}\p{Zp}]").expect("the pattern is well-formed")
+});
 
 /// Why a request did not do what it was for. None of it carries a token or a request's body.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -208,6 +216,7 @@ impl Failure {
         let worth_a_retry = status == StatusCode::REQUEST_TIMEOUT
             || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED);
         let status = status.as_u16();
+        let body = body.map(|body| ErrorBody { errcode: well_formed(body.errcode), ..body });
         match body {
             Some(body) if worth_a_retry => {
                 Self::Faulty { status, code: Some(body.errcode), message: readable(&body.error) }
@@ -306,10 +315,31 @@ fn retry_after(
     }
 }
 
+/// Whether an error code is one of those that the specification has.
+pub(super) fn is_known(code: &ErrorCode) -> bool {
+    !matches!(code, ErrorCode::_Custom(_))
+}
+
+/// Codes are shown as they are, so one that is not written as the specification writes them is no
+/// code.
+fn well_formed(code: ErrorCode) -> ErrorCode {
+    let is_code = |char: char| char.is_ascii_alphanumeric() || matches!(char, '_' | '.' | '-');
+    if code.as_str().len() <= CODE_LENGTH && code.as_str().chars().all(is_code) {
+        code
+    } else {
+        ErrorCode::Unknown
+    }
+}
+
+/// Without what moves the cursor, breaks the line, turns text around, or is not seen at all.
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
+    INVISIBLE.replace_all(text, "")
+}
+
 /// A stranger's words, made fit for a log line or a chat message.
 pub(super) fn readable(text: &str) -> String {
-    let mut readable: String =
-        text.chars().filter(|char| !char.is_control()).take(MESSAGE_LENGTH).collect();
+    let text = visible(text);
+    let mut readable: String = text.chars().take(MESSAGE_LENGTH).collect();
     if text.chars().count() > MESSAGE_LENGTH {
         readable.push('…');
     }

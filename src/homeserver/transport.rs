@@ -19,6 +19,7 @@ use url::Url;
 use super::{
     AccountRequest, Failure, Pacing, Server,
     clients::{Clients, Redirects},
+    echo::Secrets,
     failure::readable,
 };
 use crate::{
@@ -206,7 +207,21 @@ impl Transport {
         self.carry(Redirects::Followed, get(url)?, Allowance::DISCOVERY).await
     }
 
+    /// Brings back an answer that repeats no secret of the request: here, so that nothing above can
+    /// show one, whatever it does with a refusal's words.
     async fn carry(
+        &self,
+        redirects: Redirects,
+        request: http::Request<Vec<u8>>,
+        allowance: Allowance,
+    ) -> Result<http::Response<Vec<u8>>, Failure> {
+        let secrets = Secrets::in_request(&request);
+        let mut answer = self.carry_as_it_is(redirects, request, allowance).await?;
+        secrets.leave_out_of(&mut answer);
+        Ok(answer)
+    }
+
+    async fn carry_as_it_is(
         &self,
         redirects: Redirects,
         request: http::Request<Vec<u8>>,

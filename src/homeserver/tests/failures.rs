@@ -3,6 +3,7 @@ use ruma::api::{client::account::whoami, error::ErrorCode};
 use serde_json::json;
 
 use super::{
+    super::failure::is_known,
     fake::{endless, error, json, silent},
     *,
 };
@@ -127,4 +128,69 @@ async fn no_failure_shows_the_token() {
         let failure = account.send(whoami::v3::Request::new()).await.unwrap_err();
         assert!(!format!("{failure} {failure:?} {account:?}").contains("syt_secret"));
     }
+}
+
+/// Repeats what it was asked, in every way that comes to mind.
+async fn parrot(says: impl Fn(&str) -> Response + Clone + Send + Sync + 'static) -> Fake {
+    Fake::start_asked(move |seen| {
+        let token = seen.headers.get("authorization").map(|value| value.to_str().unwrap());
+        let token = token.map(|token| token.trim_start_matches("Bearer "));
+        says(token.or(seen.body["password"].as_str()).unwrap_or("nothing"))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_a_homeserver_repeats_of_a_request_is_left_out_of_every_failure() {
+    const SECRET: &str = "syt \"hunter\\2\" ü";
+    let ways: [fn(&str) -> Response; 12] = [
+        |secret| error(403, "M_FORBIDDEN", &format!("Wrong: {secret}")),
+        |secret| error(401, "M_UNKNOWN_TOKEN", secret),
+        |secret| error(500, "M_UNKNOWN", &format!("{}{secret}", ".".repeat(195))),
+        |secret| error(400, &format!("M_{secret}"), "What?"),
+        |secret| error(400, "M_FORBIDDEN\n\u{202e}faked", secret),
+        |secret| error(502, "M_UNKNOWN", &secret.replace('h', "\u{200b}h\u{0}")),
+        |secret| error(403, "M_X", &json!({ "password": secret }).to_string()),
+        |secret| {
+            error(
+                403,
+                "M_X",
+                &url::form_urlencoded::byte_serialize(secret.as_bytes()).collect::<String>(),
+            )
+        },
+        |secret| json(403, &json!({ "errcode": "M_X", "error": "", secret: 1 })),
+        |secret| json(429, &json!({ "errcode": secret, "error": secret })),
+        |secret| (axum::http::StatusCode::BAD_GATEWAY, secret.to_owned()).into_response(),
+        |secret| json(200, &json!([secret])),
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let fake = parrot(way).await;
+        let transport = transport(&clock());
+        let server = transport.server_at(fake.url()).await.unwrap();
+        let password = Secret::from(SECRET);
+        let login = transport.login_password(&server, bob(), &password, "T".into(), "Tern");
+        let failure = login.await.unwrap_err();
+        let told = format!("{failure} {failure:?} {}", serde_json::to_string(&failure).unwrap());
+        assert!(!told.contains("hunter") && !told.contains("2\u{202e}"), "{number}: {told}");
+        assert!(!told.contains('\u{202e}'), "{number}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_that_repeats_an_as_token_keeps_its_code_and_loses_its_words() {
+    let fake = parrot(|token| error(403, "M_FORBIDDEN", &format!("{token} may not"))).await;
+    let account = account_with(&transport(&clock()), &fake, "as_token").await;
+    let failure = account.send(whoami::v3::Request::new()).await.unwrap_err();
+    let Failure::Refused { code: ErrorCode::Forbidden, message, .. } = failure else {
+        panic!("{failure}")
+    };
+    assert_eq!(message, "its words are left out, since they repeat a password or token");
+}
+
+#[test]
+fn the_specifications_error_codes_are_told_from_made_up_ones() {
+    for code in ["M_FORBIDDEN", "M_UNKNOWN", "M_LIMIT_EXCEEDED", "M_USER_DEACTIVATED"] {
+        assert!(is_known(&ErrorCode::from(code)), "{code}");
+    }
+    assert!(!is_known(&ErrorCode::from("M_MADE_UP")));
 }

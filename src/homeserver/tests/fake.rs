@@ -40,10 +40,26 @@ impl Fake {
     pub(super) async fn start(
         answer: impl Fn(&str, usize) -> Response + Clone + Send + Sync + 'static,
     ) -> Self {
+        let before: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+        Self::start_asked(move |seen| {
+            let count = {
+                let mut before = before.lock().unwrap();
+                let count = before.entry(seen.call.clone()).or_default();
+                *count += 1;
+                *count - 1
+            };
+            answer(&seen.call, count)
+        })
+        .await
+    }
+
+    /// `answer` is given the whole request.
+    pub(super) async fn start_asked(
+        answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
-        let before: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
         let router = Router::new().fallback({
             let seen = seen.clone();
             async move |request: Request| {
@@ -51,15 +67,8 @@ impl Fake {
                 if request.call == "GET versions" {
                     return json(200, &json!({ "versions": ["v1.12"] }));
                 }
-                let count = {
-                    let mut before = before.lock().unwrap();
-                    let count = before.entry(request.call.clone()).or_default();
-                    *count += 1;
-                    *count - 1
-                };
-                let call = request.call.clone();
-                seen.lock().unwrap().push(request);
-                answer(&call, count)
+                seen.lock().unwrap().push(request.clone());
+                answer(&request)
             }
         });
         let connections = Arc::<AtomicUsize>::default();
