@@ -27,6 +27,7 @@ use crate::{
         Access, Event, Migration, Notice, Phase, PlanId, Refusal, SecretMessage, Side, ToModerator,
     },
     moderation::Posted,
+    store::StoreError,
 };
 
 /// How long until an undelivered notice is looked at again when nothing else happens.
@@ -126,6 +127,7 @@ impl Recipient {
     /// Delivers the first notice, or sees to it that it can be delivered. How long to wait then.
     async fn step(&mut self) -> Result<Option<Duration>, Undone> {
         self.drop_moot().await?;
+        self.drop_unwanted().await?;
         let Some((notice, fate)) = self.pending.front().cloned() else { return Ok(None) };
         let room = reach::direct_message(&self.bot, &self.user, notice.room_id.as_deref()).await?;
         if let Some(room) = room {
@@ -154,6 +156,18 @@ impl Recipient {
                     .is_ok_and(|migration| migration.phase != Phase::AwaitingConsent)
         };
         self.drop_where(is_moot).await
+    }
+
+    /// Who said `block` is asked nothing, wherever they are. Whoever asked learns no more than that.
+    async fn drop_unwanted(&mut self) -> Result<(), Undone> {
+        let is_asked = self.pending.iter().any(|(notice, _)| is_question(&notice.event));
+        if !is_asked || !self.bot.shared.migrations.is_blocked(&self.user)? {
+            return Ok(());
+        }
+        self.tell_who_asked(&Unasked::Unwanted).await?;
+        // That is no word of theirs about the room.
+        self.give_up_requests(false).await?;
+        self.drop_where(|notice| is_question(&notice.event)).await
     }
 
     /// Forgets what a person who is in no direct message, and never agreed to anything, need not
@@ -192,8 +206,7 @@ impl Recipient {
     /// Invites the person; tells those who asked for them when that does not work.
     async fn reach_out(&mut self) -> Result<Duration, Undone> {
         let questions = self.questions();
-        let refused = self.bot.shared.records.person(&self.user)?.outreach.refused;
-        if !questions.is_empty() && questions.iter().all(|m| refused.contains(&m.old.user_id)) {
+        if !questions.is_empty() && self.said_no_to_all(&questions)? {
             self.tell_who_asked(&Unasked::Rejected).await?;
             self.give_up_requests(true).await?;
             return Ok(LOOK_AGAIN);
@@ -219,10 +232,22 @@ impl Recipient {
         }
     }
 
-    /// The person is not invited again for the same old accounts, however often those ask.
+    fn said_no_to_all(&self, questions: &[Migration]) -> Result<bool, StoreError> {
+        for migration in questions {
+            if !self.bot.shared.migrations.has_said_no(&self.user, &migration.old.user_id)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// The person is not invited again for the same old accounts, however often those ask: a no
+    /// lasts, whoever forgets what.
     async fn remember_refusal(&self, questions: &[Migration]) -> Result<(), Undone> {
+        for migration in questions {
+            self.bot.shared.migrations.said_no(&self.user, &migration.old.user_id).await?;
+        }
         let change = |person: &mut Person| {
-            person.outreach.refused.extend(questions.iter().map(|m| m.old.user_id.clone()));
             person.outreach.rejected = false;
             person.outreach.invited = false;
             person.outreach.room_id = None;

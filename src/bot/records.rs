@@ -73,8 +73,6 @@ pub(super) struct Outreach {
     pub(super) invited: bool,
     /// Whether they refused, which was not told yet.
     pub(super) rejected: bool,
-    /// The old accounts for whom they refused to be asked, and are not invited again.
-    pub(super) refused: BTreeSet<OwnedUserId>,
     /// The migrations whose old account was told that they could not be asked.
     pub(super) told: BTreeSet<MigrationId>,
 }
@@ -326,7 +324,6 @@ mod tests {
                 room_id: Some(room_id!("!made:example.org").to_owned()),
                 invited: true,
                 rejected: false,
-                refused: [user_id!("@old:example.org").to_owned()].into(),
                 told: [MigrationId(3)].into(),
             },
         };

@@ -165,7 +165,7 @@ impl Migrations {
     ) -> Result<Self, StoreError> {
         let journal = Journal::new(store.clone());
         let stored = journal.migrations()?;
-        let asking = Asking::of(stored.iter());
+        let asking = Asking::new(store.clone());
         let jobs = stored
             .into_iter()
             .map(|migration| (migration.id, Arc::new(Job::stored(migration))))

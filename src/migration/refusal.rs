@@ -36,11 +36,18 @@ pub enum Refusal {
         /// How long until the next one may be asked.
         left: Duration,
     },
-    /// The account named said no to this person not long ago.
-    #[error("that account said no")]
-    Declined {
-        /// How long until it may be asked again.
+    /// As many accounts were asked from the person's server as one server may have asked in a day.
+    #[error("too many accounts were asked from one server")]
+    ServerAskedTooOften {
+        /// How long until the next one may be asked.
         left: Duration,
+    },
+    /// The account named is not asked: it said no to this person, or `block`, or was asked often
+    /// enough today. Which of them is nobody's business but its own.
+    #[error("{new} is not to be asked")]
+    Unwanted {
+        /// The account that was named.
+        new: OwnedUserId,
     },
     /// Only the other side may say this.
     #[error("only the other account may say this")]

@@ -28,10 +28,44 @@ async fn a_new_account_that_declines_ends_it() {
     chats.old.hear_about("said no").await.unwrap();
     chats.new.hear_about("said no").await.unwrap();
     chats.old.say(&format!("start {}", scene.new.user_id())).await.unwrap();
-    chats.old.hear_about("I do not ask it again today").await.unwrap();
+    chats.old.hear_about("it does not want to be asked").await.unwrap();
     chats.old.say("login none").await.unwrap();
     chats.old.hear_about("no migration").await.unwrap();
     assert!(!is_in(&scene.new, &room).await);
+}
+
+#[tokio::test]
+async fn a_no_and_a_block_outlast_what_anybody_forgets() {
+    let scene = Scene::new("lasting").await;
+    let chats = scene.chats().await;
+    let start = format!("start {}", scene.new.user_id());
+    chats.old.say(&start).await.unwrap();
+    chats.new.hear_about("wants to move to this account").await.unwrap();
+    chats.new.say(&format!("decline {}", scene.old.user_id())).await.unwrap();
+    chats.old.hear_about("said no").await.unwrap();
+    for chat in [&chats.old, &chats.new] {
+        chat.say("forget").await.unwrap();
+        chat.hear_about("all that I stored about your migration is deleted").await.unwrap();
+    }
+    chats.old.say(&start).await.unwrap();
+    chats.old.hear_about("it does not want to be asked").await.unwrap();
+    chats.new.say("unblock").await.unwrap();
+    chats.new.hear_about("may be asked again").await.unwrap();
+    chats.old.say(&start).await.unwrap();
+    chats.new.hear_about("wants to move to this account").await.unwrap();
+
+    chats.new.say("block").await.unwrap();
+    chats.new.hear_about("ask this account nothing more").await.unwrap();
+    chats.old.hear_about("said no").await.unwrap();
+    chats.new.say("forget").await.unwrap();
+    chats.new.hear_about("all that I stored about your migration is deleted").await.unwrap();
+    let other = scene.friend.user_id().to_owned();
+    chats.new.say(&format!("start {other}")).await.unwrap();
+    chats.new.hear_about("I am asking").await.unwrap();
+    chats.new.say("cancel").await.unwrap();
+    chats.new.hear_about("has ended").await.unwrap();
+    chats.old.say(&start).await.unwrap();
+    chats.old.hear_about("it does not want to be asked").await.unwrap();
 }
 
 #[tokio::test]

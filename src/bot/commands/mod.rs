@@ -9,6 +9,7 @@ mod admin_pause;
 mod admin_resume;
 mod admin_show;
 pub(super) mod ask;
+mod block;
 mod cancel;
 mod choices;
 mod decline;
@@ -29,6 +30,7 @@ mod skip;
 mod start;
 mod status;
 mod stop;
+mod unblock;
 
 use futures_util::future::BoxFuture;
 
@@ -68,6 +70,8 @@ pub(super) static COMMANDS: &[Command] = &[
     report::COMMAND,
     forget::COMMAND,
     stop::COMMAND,
+    block::COMMAND,
+    unblock::COMMAND,
     admin_migrations::COMMAND,
     admin_show::COMMAND,
     admin_pause::COMMAND,

@@ -96,7 +96,28 @@ pub(crate) fn asking_room_name(display_name: &str) -> String {
 
 /// The topic of a room made to ask somebody, and the reason of the invitation to it.
 pub(crate) fn asking_reason(old: &UserId) -> String {
-    format!("{old} wants to move to this account. Accept the chat to see the question.")
+    format!(
+        "{old} wants to move to this account. Accept the chat to see the question. If you do not \
+         know it, decline: then it cannot have you asked again. Say block there, and nobody can."
+    )
+}
+
+/// To a person who said `block`.
+pub(crate) fn blocked() -> Message {
+    Message::new(
+        "Done: I **ask this account nothing more**, whoever wants me to, also after `forget`. \
+         Whoever asks is not told why.",
+    )
+    .and("To take that back, say `unblock`.")
+}
+
+/// To a person who said `unblock`.
+pub(crate) fn unblocked() -> Message {
+    Message::new(
+        "Done: this account **may be asked again**, also by those whom it said no to. Nothing was \
+         asked by that.",
+    )
+    .and("To move to this account, say `start` and its name from your old one.")
 }
 
 /// The topic of a room made for somebody who is in a migration already.
@@ -115,6 +136,8 @@ pub(crate) enum Unasked {
     Refused(String),
     /// The person refused the invitation.
     Rejected,
+    /// The person does not want to be asked.
+    Unwanted,
 }
 
 /// To the old account: why the new one could not be asked, and how it can speak up itself.
@@ -147,6 +170,10 @@ pub(crate) fn unasked(why: &Unasked, old: &OwnedUserId, new: &OwnedUserId, me: &
         ),
         Unasked::Rejected => (
             line!("{new} **refused my invitation** to a chat, so I could not ask it.", new = new),
+            line!("If that was a mistake, nothing is lost."),
+        ),
+        Unasked::Unwanted => (
+            line!("I do not ask {new}: it **does not want to be asked**.", new = new),
             line!("If that was a mistake, nothing is lost."),
         ),
     };

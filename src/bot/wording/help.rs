@@ -247,6 +247,26 @@ pub(crate) mod texts {
         more: &["`report.html` opens in any browser, `report.csv` in any table program."],
         example: "report",
     };
+    /// `block`
+    pub(crate) const BLOCK: Help = Help {
+        part: Part::Finish,
+        usage: "block",
+        does: "keeps me from asking this account for anything, whoever wants me to",
+        more: &[
+            "I then ask this account neither whether it takes part in a migration nor to let \
+             somebody into a room, and say no to what it was asked. Whoever asked is not told why.",
+            "This stays when you say `forget`. `unblock` takes it back.",
+        ],
+        example: "block",
+    };
+    /// `unblock`
+    pub(crate) const UNBLOCK: Help = Help {
+        part: Part::Finish,
+        usage: "unblock",
+        does: "lets me ask this account again, also for those whom it said no to",
+        more: &["Nothing is asked by that. Your other account can then say `start` again."],
+        example: "unblock",
+    };
     /// `admin migrations`
     pub(crate) const ADMIN_MIGRATIONS: Help = Help {
         part: Part::Administer,

@@ -166,7 +166,12 @@ impl From<Message> for Text {
 
 /// Why a moderator is invited to a direct message.
 pub(crate) fn asking_moderator_reason(old: &UserId) -> String {
-    line!("{old} needs your help with a room that you look after.", old = old).into_plain()
+    line!(
+        "{old} needs your help with a room that you look after. Decline, and it cannot ask you \
+         again; say block there, and nobody can.",
+        old = old
+    )
+    .into_plain()
 }
 
 /// What a moderator is told in a direct message who answered there.

@@ -172,6 +172,7 @@ fn consent_question(facts: &Facts<'_>) -> Message {
             "If you do not know this account, refuse, or do nothing: the question lapses in {left}.",
             left = lapses_in(time_left(facts))
         ))
+        .and("After a no it cannot have you asked again. After `block` nobody can.")
 }
 
 fn consent_given(facts: &Facts<'_>) -> Message {

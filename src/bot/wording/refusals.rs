@@ -31,12 +31,20 @@ pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
              bothered. I did not ask this one.",
         )
         .and(line!("In {left} you can say `start` again.", left = about(*left))),
-        Refusal::Declined { left } => Message::new(
-            "That account said no when I asked it for you, so I do not ask it again today.",
+        Refusal::ServerAskedTooOften { left } => Message::new(
+            "I asked for many people on your server today already, and ask no more, so that nobody \
+             is bothered. I did not ask this account.",
         )
+        .and(line!("In {left} you can say `start` again.", left = about(*left))),
+        Refusal::Unwanted { new } => Message::new(line!(
+            "I do **not** ask {new}: it does not want to be asked, or was asked already. Nothing \
+             was changed.",
+            new = new
+        ))
         .and(line!(
-            "If it is yours, it can still be asked: say `start` again in {left}.",
-            left = about(*left)
+            "If it is yours: answer the question that I may have put to it, or say `unblock` from \
+             {new} in a direct chat with me. Then say `start {new}` here again.",
+            new = new
         )),
         Refusal::WrongSide { may } => wrong_side(*may),
         Refusal::NoSuchRequest { old } => Message::new(line!(

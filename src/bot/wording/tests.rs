@@ -137,6 +137,7 @@ fn why_the_new_account_could_not_be_asked() {
         Unasked::ServerUnreachable,
         Unasked::Refused("Invites are <i>off</i>".to_owned()),
         Unasked::Rejected,
+        Unasked::Unwanted,
     ];
     assert_snapshot!(shown(
         reasons.map(|why| (format!("{why:?}"), unasked(&why, &old(), &new(), &me())))
@@ -201,7 +202,8 @@ fn refusals() {
         Refusal::SameAccount,
         Refusal::TheBot,
         Refusal::AskedTooOften { left: Duration::from_secs(4 * 3600) },
-        Refusal::Declined { left: Duration::from_secs(23 * 3600) },
+        Refusal::ServerAskedTooOften { left: Duration::from_secs(4 * 3600) },
+        Refusal::Unwanted { new: new() },
         Refusal::Busy { busy: old(), same_pair: true },
         Refusal::Busy { busy: old(), same_pair: false },
         Refusal::Busy { busy: new(), same_pair: false },

@@ -6,20 +6,44 @@ use ruma::UserId;
 
 use super::{access::go_on_after_access, consent_of, wrong_phase};
 use crate::migration::{
-    Access, Ending, Event, Migration, Migrations, Options, Party, Phase, PlanNumber, Refusal, Said,
-    Side,
-    asking::respect_no,
+    Access, Ending, Event, Inner, Migration, Migrations, Options, Party, Phase, PlanNumber,
+    Refusal, Said, Side,
+    asking::{Question, Recipient, Turn as AskingTurn},
     job::{Job, Turn},
     journal::Change,
 };
+use crate::store::{Batch, StoreError};
+
+impl Inner {
+    /// Nobody is pestered: a no lasts, and each account gets one question at a time from each server,
+    /// and few in a day. Writes into `batch` that one more is asked.
+    fn may_ask(
+        &self,
+        old: &UserId,
+        new: &UserId,
+        turn: &mut AskingTurn<'_>,
+        batch: &mut Batch,
+    ) -> Result<(), Refusal> {
+        let is_open = |migration: &Migration| {
+            migration.phase == Phase::AwaitingConsent
+                && migration.new.user_id == new
+                && migration.old.user_id.server_name() == old.server_name()
+        };
+        if self.all_jobs().iter().any(|job| job.look(is_open)) {
+            return Err(Refusal::Unwanted { new: new.to_owned() });
+        }
+        let from_home = old.server_name() == self.bot.server_name() || self.sessions.covers(old);
+        self.asking.ask(Question { old, new, from_home }, self.now(), turn, batch)
+    }
+}
 
 impl Migrations {
     /// `start`: the old account wants to move to `new`, which is asked for its consent.
     ///
     /// # Errors
     ///
-    /// [`Refusal::SameAccount`], [`Refusal::TheBot`], [`Refusal::Busy`], [`Refusal::Declined`],
-    /// [`Refusal::AskedTooOften`].
+    /// [`Refusal::SameAccount`], [`Refusal::TheBot`], [`Refusal::Busy`], [`Refusal::AskedTooOften`],
+    /// [`Refusal::ServerAskedTooOften`], [`Refusal::Unwanted`].
     pub async fn start(&self, said: &Said, new: &UserId) -> Result<(), Refusal> {
         let inner = self.inner();
         if new == said.by {
@@ -53,16 +77,17 @@ impl Migrations {
         };
         inner.busy(&said.by, &migration)?;
         inner.busy(new, &migration)?;
-        let before = inner.all_jobs().into_iter().map(|job| job.migration());
-        respect_no(before, &said.by, new, now)?;
-        inner.asking.allow(&said.by, now)?;
+        let mut asking = inner.asking.turn().await;
+        let mut batch = Batch::new();
+        inner.may_ask(&said.by, new, &mut asking, &mut batch)?;
         migration.old.consent = Some(consent_of(said, now));
         let change = Change::of(&migration)
             .said(said)
             .tell(Side::Old, Event::ConsentRequested)
             .tell(Side::New, Event::ConsentQuestion);
+        let change = Change { batch, ..change };
         let committed = inner.journal.commit(change, now).await?;
-        inner.asking.note(&said.by, now);
+        drop(asking);
         let job = inner.add_job(migration);
         inner.journal.hand_out(committed);
         inner.set_to_work(&job);
@@ -83,6 +108,7 @@ impl Migrations {
         migration.new.consent = Some(consent_of(said, now));
         migration.phase = Phase::AwaitingAccess;
         inner.give_masquerade(&mut migration);
+        inner.asking.note_yes(&said.by, old).await?;
         let then = go_on_after_access(&mut migration);
         let mut change = Change::of(&migration).said(said).tell_both(Event::ConsentGiven);
         if let Some(event) = then {
@@ -101,12 +127,70 @@ impl Migrations {
     pub async fn decline(&self, said: &Said, old: &UserId) -> Result<(), Refusal> {
         let inner = self.inner();
         let (job, turn, mut migration) = self.request(said, old).await?;
+        // First, so that no crash leaves a no that does not last.
+        inner.asking.note_no(&said.by, old).await?;
         migration.phase = Phase::Cancelled(Ending::Declined);
         migration.ended = Some(inner.now());
         let change = Change::of(&migration).said(said).tell_both(Event::ConsentDeclined);
         inner.commit(&job, &turn, change).await?;
         inner.set_to_work(&job);
         Ok(())
+    }
+
+    /// `block`: this account is asked nothing more, whoever wants to. What it was asked is answered
+    /// with a no.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Store`].
+    pub async fn block(&self, said: &Said) -> Result<(), Refusal> {
+        self.inner().asking.change(&said.by, |recipient| recipient.blocked = true).await?;
+        for request in self.requests_to(&said.by) {
+            match self.decline(said, &request.old.user_id).await {
+                // Answered or lapsed in the meantime.
+                Err(Refusal::NoSuchRequest { .. } | Refusal::WrongPhase { .. }) | Ok(()) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        Ok(())
+    }
+
+    /// `unblock`: this account may be asked again, also by those whom it said no to.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Store`].
+    pub async fn unblock(&self, said: &Said) -> Result<(), Refusal> {
+        let clear = |recipient: &mut Recipient| *recipient = Recipient::default();
+        Ok(self.inner().asking.change(&said.by, clear).await?)
+    }
+
+    /// Whether this account said `block`: then the bot asks it for nothing, neither for its consent
+    /// nor to let somebody into a room, and does not invite it.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn is_blocked(&self, user: &UserId) -> Result<bool, StoreError> {
+        Ok(self.inner().asking.recipient(user)?.blocked)
+    }
+
+    /// Whether this account said no to being asked for `old`, which lasts.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn has_said_no(&self, user: &UserId, old: &UserId) -> Result<bool, StoreError> {
+        self.inner().asking.has_said_no(user, old)
+    }
+
+    /// This account said no to being asked for `old`, as by turning an invitation down.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written down.
+    pub async fn said_no(&self, user: &UserId, old: &UserId) -> Result<(), StoreError> {
+        self.inner().asking.note_no(user, old).await
     }
 
     /// The request from `old` that waits for the answer of who said this.
