@@ -11,6 +11,7 @@ mod clients;
 mod discovery;
 mod echo;
 mod failure;
+mod intake;
 mod own_user;
 mod pacing;
 mod transport;
@@ -20,7 +21,7 @@ pub use self::{
     account::{Account, AccountRequest, Auth},
     calls::{Alias, File, Login, LoginFlow, Nearness, Synced},
     discovery::{DiscoverError, Server},
-    failure::{Failure, Fault},
+    failure::{Excess, Failure, Fault},
     own_user::OwnUser,
     pacing::{Action, Budget, Kind, Pacing, Wait, WaitReason},
     transport::{Carrier, Reach, Transport, TransportError},

@@ -16,16 +16,19 @@
 //! | [`store`] | sled: what survives a restart |
 //! | `crypto_store` | what matrix-sdk keeps of keys, so that nothing is lost with a kill |
 //! | [`config`] | the configuration file and its environment overrides |
+//! | `compute`, `json` | long work beside the threads that answer people; how deep JSON is |
 //! | [`clock`], [`secret`], [`logging`] | time, as a parameter; what is never shown; what is logged |
 
 pub mod access;
 pub mod appservice;
 pub mod bot;
 pub mod clock;
+mod compute;
 pub mod config;
 pub mod consent;
 mod crypto_store;
 pub mod homeserver;
+mod json;
 pub mod logging;
 pub mod measure;
 pub mod migration;

@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Action, Failure, Server, Transport,
     pacing::{Errand, Persistence, Retries},
-    transport,
+    transport::{self, Allowance},
 };
 use crate::secret::{ExposeSecret, Secret};
 
 /// A request of the client-server API that may carry an access token.
 pub trait AccountRequest:
-    OutgoingRequest
+    OutgoingRequest<IncomingResponse: Send + 'static>
     + Metadata<
         Authentication: for<'a> AuthScheme<Input<'a> = SendAccessToken<'a>>,
         PathBuilder: for<'a> PathBuilder<Input<'a> = Cow<'a, SupportedVersions>>,
@@ -30,7 +30,7 @@ pub trait AccountRequest:
 }
 
 impl<R> AccountRequest for R where
-    R: OutgoingRequest
+    R: OutgoingRequest<IncomingResponse: Send + 'static>
         + Metadata<
             Authentication: for<'a> AuthScheme<Input<'a> = SendAccessToken<'a>>,
             PathBuilder: for<'a> PathBuilder<Input<'a> = Cow<'a, SupportedVersions>>,
@@ -245,15 +245,25 @@ impl Account {
         action: Action,
         request: R,
     ) -> Result<R::IncomingResponse, Failure> {
+        self.attempt_within(action, action.allowance(), request).await
+    }
+
+    /// [`attempt`](Self::attempt) with an allowance that is not the action's own.
+    pub(super) async fn attempt_within<R: AccountRequest>(
+        &self,
+        action: Action,
+        allowance: Allowance,
+        request: R,
+    ) -> Result<R::IncomingResponse, Failure> {
         let pacing = self.transport.pacing();
         let _connection = pacing.connection(self.user_id.server_name(), action).await;
         // Large, and so not a part of what only waits for its turn, or for a connection.
-        Box::pin(self.attempt_now(action, request)).await
+        Box::pin(self.attempt_now(allowance, request)).await
     }
 
     async fn attempt_now<R: AccountRequest>(
         &self,
-        action: Action,
+        allowance: Allowance,
         request: R,
     ) -> Result<R::IncomingResponse, Failure> {
         // Asked anew for each attempt: the account may have taken its word back during a wait.
@@ -266,6 +276,6 @@ impl Account {
         if matches!(*self.auth, Auth::Masquerade(_)) {
             transport::name_in_query(&mut request, "user_id", self.user_id.as_str())?;
         }
-        self.transport.exchange::<R>(request, action.allowance()).await
+        self.transport.exchange::<R>(request, allowance).await
     }
 }

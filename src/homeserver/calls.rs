@@ -51,8 +51,15 @@ use serde_json::value::to_raw_value;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{personal::File, sync::Synced};
-use super::{Account, Action, Failure, Server, Transport, pacing::Errand, transport::into_http};
-use crate::secret::{ExposeSecret, Secret};
+use super::{
+    Account, Action, Failure, Server, Transport,
+    pacing::Errand,
+    transport::{Allowance, into_http},
+};
+use crate::{
+    json,
+    secret::{ExposeSecret, Secret},
+};
 
 /// A way to log in that a homeserver offers.
 pub type LoginFlow = get_login_types::v3::LoginType;
@@ -328,6 +335,8 @@ impl Account {
     /// may wait for something new when there is a `since`. Without one, the answer is how things
     /// are now, even where the homeserver would repeat an earlier answer.
     ///
+    /// The answer keeps its share of the memory for all answers until it is dropped.
+    ///
     /// # Errors
     ///
     /// As in [`act`](Self::act).
@@ -337,7 +346,8 @@ impl Account {
         since: Option<String>,
         timeout: Option<Duration>,
     ) -> Result<Synced, Failure> {
-        if since.is_none() {
+        let is_whole = since.is_none();
+        if is_whole {
             // Synapse answers the very same initial sync from a cache for two minutes. A filter
             // that leaves out one more type, which does not exist, is never the very same.
             let asked_at = self.transport.now().as_microsecond();
@@ -348,7 +358,13 @@ impl Account {
         request.since = since;
         request.timeout = timeout;
         request.set_presence = PresenceState::Offline;
-        self.act(Action::Sync, sync::Sync(request)).await
+        // What is new since a moment ago is little.
+        let allowance = if is_whole { Allowance::SYNC } else { Allowance::LISTEN };
+        let attempt = || {
+            let request = sync::Sync(request.clone());
+            self.attempt_within(Action::Sync, allowance, request)
+        };
+        self.run_in_turn(Action::Sync.into(), attempt).await
     }
 }
 
@@ -473,9 +489,14 @@ fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     }
 }
 
+/// Reads what is in an answer. What is nested more deeply than anybody means makes no sense: it could
+/// be read, but not be read back once it is a part of a record.
 fn parse<T: DeserializeOwned>(json: &str, what: &str) -> Result<T, Failure> {
-    serde_json::from_str(json)
-        .map_err(|_| Failure::Garbage { what: format!("it is not the content of {what}") })
+    let garbage = || Failure::Garbage { what: format!("it is not the content of {what}") };
+    if json::depth(json.as_bytes()) > json::DEEPEST_READ {
+        return Err(garbage());
+    }
+    serde_json::from_str(json).map_err(|_| garbage())
 }
 
 fn raw<T>(content: &impl Serialize) -> Result<Raw<T>, Failure> {

@@ -59,6 +59,10 @@ pub enum Failure {
         what: String,
     },
 
+    /// There is more of it than Tern takes, and would be the next time.
+    #[error("{0}")]
+    TooMuch(Excess),
+
     /// The access token is not valid, or no longer (`M_UNKNOWN_TOKEN`, `M_MISSING_TOKEN`).
     #[error("the session is no longer valid")]
     TokenGone {
@@ -97,6 +101,36 @@ pub enum Failure {
     Stopped,
 }
 
+/// What there is more of than Tern takes: a homeserver says how much it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Excess {
+    /// One answer.
+    #[error("the answer is larger than {most} bytes")]
+    Answer {
+        /// The most that is taken, in bytes.
+        most: u64,
+    },
+    /// The rooms that one account has to do with.
+    #[error("the account has {rooms} rooms, and {most} are moved at most")]
+    Rooms {
+        /// How many there are.
+        rooms: u64,
+        /// How many are moved at most.
+        most: u64,
+    },
+    /// What was made of it, to be written down.
+    #[error("it is too large to be written down")]
+    Record,
+    /// What it takes to read both accounts: the process ended each time.
+    #[error("the process ended {times} times while the accounts were read")]
+    Restarts {
+        /// How many times, one after the other.
+        times: u32,
+    },
+}
+
 /// What went wrong on the way to a homeserver.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,7 +162,8 @@ impl Failure {
             | Self::Faulty { .. }
             | Self::Garbage { .. }
             | Self::Stopped => true,
-            Self::TokenGone { .. }
+            Self::TooMuch(_)
+            | Self::TokenGone { .. }
             | Self::Deactivated
             | Self::Refused { .. }
             | Self::Unsendable(_)
@@ -163,7 +198,7 @@ impl Failure {
     pub(crate) fn may_have_arrived(&self) -> bool {
         match self {
             Self::Unreachable { fault, .. } => matches!(fault, Fault::Timeout | Fault::Broken(_)),
-            Self::Faulty { .. } | Self::Garbage { .. } => true,
+            Self::Faulty { .. } | Self::Garbage { .. } | Self::TooMuch(_) => true,
             _ => false,
         }
     }

@@ -150,7 +150,8 @@ impl Action {
 
     pub(super) fn allowance(self) -> Allowance {
         match self {
-            Self::Sync | Self::Listen => Allowance::SYNC,
+            Self::Sync => Allowance::SYNC,
+            Self::Listen => Allowance::LISTEN,
             // Synapse takes three invitations at a time from another homeserver; all others that
             // people send there wait, on the inviting one.
             Self::LocalJoin | Self::RemoteJoin | Self::Knock | Self::Invite => Allowance::JOIN,

@@ -13,6 +13,7 @@ use super::*;
 use crate::{clock::HeldClock, secret::Secret, store::Store};
 
 mod discovery;
+mod excess;
 mod failures;
 mod fake;
 mod lanes;

@@ -17,16 +17,21 @@ use ruma::{
 use url::Url;
 
 use super::{
-    AccountRequest, Failure, Pacing, Server,
+    AccountRequest, Failure, Fault, Pacing, Server,
     clients::{Clients, Redirects},
     echo::Secrets,
-    failure::readable,
+    failure::{Excess, readable},
+    intake::{ALL_ANSWERS, Intake, NOT_COUNTED, Share},
 };
 use crate::{
     clock::SharedClock,
+    compute,
     config::Timeouts,
     measure::{self, Hosts},
 };
+
+/// From this size on, in bytes, an answer is read on a thread of its own.
+const LARGE: usize = 4 << 20;
 
 /// How long a homeserver that was found is not looked for again.
 const REMEMBERED_FOR: SignedDuration = SignedDuration::from_hours(1);
@@ -45,10 +50,13 @@ pub(super) struct Allowance {
 impl Allowance {
     pub(super) const ORDINARY: Self = Self { long: false, answer: 10 << 20, counted: true };
     pub(super) const JOIN: Self = Self { long: true, answer: 10 << 20, counted: true };
-    pub(super) const SYNC: Self = Self { long: true, answer: 256 << 20, counted: true };
+    /// The whole of an account: twenty thousand rooms take this much.
+    pub(super) const SYNC: Self = Self { long: true, answer: 128 << 20, counted: true };
+    /// What is new since a moment ago.
+    pub(super) const LISTEN: Self = Self { long: true, answer: 8 << 20, counted: true };
     pub(super) const MEDIA: Self = Self { long: true, answer: 10 << 20, counted: true };
     const DISCOVERY: Self = Self { long: false, answer: 64 << 10, counted: true };
-    /// For the bot's own chat, which is matrix-sdk's.
+    /// For the bot's own chat, which is matrix-sdk's. What comes there is of the bot's own homeserver.
     const CHAT: Self = Self { counted: false, ..Self::SYNC };
 }
 
@@ -92,6 +100,7 @@ struct Inner {
     hosts: Hosts,
     remembered: Mutex<HashMap<OwnedServerName, (Server, Timestamp)>>,
     pacing: Pacing,
+    intake: Intake,
 }
 
 /// How requests get to homeservers.
@@ -139,7 +148,16 @@ impl Transport {
             hosts: Hosts::new(configured.values().map(host)),
             configured,
             remembered: Mutex::default(),
+            intake: Intake::of(ALL_ANSWERS),
         }))
+    }
+
+    /// The same with so many bytes for answers in all.
+    #[cfg(test)]
+    pub(super) fn with_memory(self, bytes: usize) -> Self {
+        let mut inner = Arc::into_inner(self.0).expect("nobody has it yet");
+        inner.intake = Intake::of(bytes);
+        Self(Arc::new(inner))
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -181,11 +199,11 @@ impl Transport {
                 now,
             ));
         }
-        R::IncomingResponse::try_from_http_response(answer).map_err(|error| {
-            // Not the error's own words: they may quote the answer, which may hold a token.
-            let _ = error;
-            Failure::Garbage { what: format!("it is not an answer to {}", R::METHOD) }
-        })
+        let is_large = answer.body().len() > LARGE;
+        let read = move || R::IncomingResponse::try_from_http_response(answer).ok();
+        // Not the error's own words: they may quote the answer, which may hold a token.
+        let garbage = || Failure::Garbage { what: format!("it is not an answer to {}", R::METHOD) };
+        compute::aside_if(is_large, read).await.ok_or_else(garbage)
     }
 
     /// Passes a request on as it is, and gives back whatever is answered.
@@ -252,7 +270,7 @@ impl Transport {
         }
         let answer = answer.map_err(|error| Failure::from_transport(&host, &error))?;
         tracing::debug!(%method, host, path, status = answer.status().as_u16(), "answered");
-        read_body(answer, allowance.answer, &host).await
+        read_body(answer, allowance.answer, &host, self.0.intake.share()).await
     }
 
     fn is_configured(&self, url: &Url) -> bool {
@@ -322,21 +340,47 @@ fn host(url: &Url) -> String {
     }
 }
 
-/// Reads the answer piece by piece, so that one without end does not fill the memory.
+/// Reads the answer piece by piece, so that one without end does not fill the memory, and neither do
+/// many together. The answer keeps its share of the memory until it is dropped.
 async fn read_body(
     mut answer: reqwest::Response,
     most: usize,
     host: &str,
+    share: Share,
 ) -> Result<http::Response<Vec<u8>>, Failure> {
+    let too_large = || Failure::TooMuch(Excess::Answer { most: most as u64 });
+    if answer.content_length().is_some_and(|length| length > most as u64) {
+        return Err(too_large());
+    }
+    // It is asked for again, when there is less to do.
+    let cut_off = || Failure::Unreachable { host: host.to_owned(), fault: Fault::Timeout };
     let mut body = Vec::new();
-    while let Some(piece) =
-        answer.chunk().await.map_err(|error| Failure::from_transport(host, &error))?
-    {
-        if body.len() + piece.len() > most {
-            return Err(Failure::Garbage { what: format!("it is larger than {most} bytes") });
+    loop {
+        let piece = tokio::select! {
+            piece = answer.chunk() => piece,
+            () = share.cut_off() => return Err(cut_off()),
+        };
+        let piece = piece.map_err(|error| Failure::from_transport(host, &error))?;
+        let Some(piece) = piece else { break };
+        let length = body.len() + piece.len();
+        if length > most {
+            return Err(too_large());
+        }
+        if length > body.capacity() {
+            let larger = length.max(2 * body.capacity()).clamp(NOT_COUNTED, most.max(NOT_COUNTED));
+            if larger > NOT_COUNTED {
+                let counted = body.capacity().saturating_sub(NOT_COUNTED);
+                let grown = share.grow(larger - NOT_COUNTED - counted).await;
+                grown.map_err(|_cut_off| cut_off())?;
+            }
+            body.reserve_exact(larger - body.len());
         }
         body.extend_from_slice(&piece);
     }
-    let (parts, _) = http::Response::<reqwest::Body>::from(answer).into_parts();
+    if !share.complete() {
+        return Err(cut_off());
+    }
+    let (mut parts, _) = http::Response::<reqwest::Body>::from(answer).into_parts();
+    parts.extensions.insert(Arc::new(share));
     Ok(http::Response::from_parts(parts, body))
 }

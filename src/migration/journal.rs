@@ -2,6 +2,8 @@
 
 mod notices;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use ruma::{OwnedMxcUri, OwnedUserId};
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,8 @@ pub(crate) struct Journal {
     lobbies: Table<Lobby>,
     /// Join rules that were changed for a moment, by room.
     openings: Table<Opening>,
+    /// How many times in a row the accounts began to be read, and the process ended.
+    surveys_begun: Table<u32>,
     reports: Table<Report>,
     notices: Table<Notice>,
     handled: Table<Handled>,
@@ -112,6 +116,7 @@ impl Journal {
             rules_begun: store.table("rule_begun"),
             lobbies: store.table("lobby"),
             openings: store.table("opening"),
+            surveys_begun: store.table("survey_begun"),
             reports: store.table("report"),
             notices: store.table("notice"),
             handled: store.table("handled"),
@@ -129,11 +134,11 @@ impl Journal {
     }
 
     pub(crate) fn plan(&self, id: MigrationId) -> Result<Option<Plan>, StoreError> {
-        self.plans.get(&key(id))
+        readable(self.plans.get(&key(id))).map(Option::flatten)
     }
 
     pub(crate) fn report(&self, id: MigrationId) -> Result<Option<Report>, StoreError> {
-        self.reports.get(&key(id))
+        readable(self.reports.get(&key(id))).map(Option::flatten)
     }
 
     pub(crate) async fn record_report(
@@ -228,21 +233,18 @@ impl Journal {
         batch.remove(&self.plans, &key);
         batch.remove(&self.reports, &key);
         batch.remove(&self.lobbies, &key);
-        for of in self.copies(migration.id)?.keys() {
-            batch.remove(&self.copies, &sub_key(migration.id, of.as_str()));
-        }
-        for room in self.openings(migration.id)?.keys() {
-            batch.remove(&self.openings, &sub_key(migration.id, room.as_str()));
-        }
+        batch.remove(&self.surveys_begun, &key);
+        remove_all(&mut batch, &self.copies, migration.id)?;
+        remove_all(&mut batch, &self.openings, migration.id)?;
         self.forget_steps(&mut batch, migration.id)?;
         for record in self.notices.iter() {
-            let (key, notice) = record?;
+            let Some((key, notice)) = readable(record)? else { continue };
             if notice.migration == migration.id {
                 batch.remove(&self.notices, &key);
             }
         }
         for record in self.handled.iter() {
-            let (key, handled) = record?;
+            let Some((key, handled)) = readable(record)? else { continue };
             if migration.side_of(&handled.by).is_some() {
                 batch.remove(&self.handled, &key);
             }
@@ -255,6 +257,26 @@ impl Journal {
         self.hand_out(Committed(Vec::from_iter(notice)));
         Ok(())
     }
+}
+
+/// A record that is damaged is as one that is not there: what it told is lost, and nothing else. It
+/// stands in the way of no `cancel`, no `forget`, and nobody else's migration.
+fn readable<T>(record: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match record {
+        Err(error @ StoreError::Damaged { .. }) => {
+            tracing::error!(%error, "what was written down there is lost");
+            Ok(None)
+        }
+        record => record.map(Some),
+    }
+}
+
+/// Adds to `batch` that all records of a migration go from a table, also those that are damaged.
+fn remove_all<V>(batch: &mut Batch, table: &Table<V>, id: MigrationId) -> Result<(), StoreError> {
+    for key in table.keys_prefix(&sub_key(id, ""))? {
+        batch.remove(table, &key);
+    }
+    Ok(())
 }
 
 fn key(id: MigrationId) -> String {

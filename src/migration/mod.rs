@@ -127,10 +127,26 @@ const READERS: usize = 8;
 
 /// Whose turn it is to be read, for each two servers: one that does not answer holds up nobody who
 /// has nothing to do with it.
-#[derive(Debug, Default)]
-struct Readers(Mutex<HashMap<(OwnedServerName, OwnedServerName), Arc<Semaphore>>>);
+#[derive(Debug)]
+struct Readers {
+    pairs: Mutex<HashMap<(OwnedServerName, OwnedServerName), Arc<Semaphore>>>,
+    /// For those whose reading the process ended in before.
+    alone: Arc<Semaphore>,
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self { pairs: Mutex::default(), alone: Arc::new(Semaphore::new(1)) }
+    }
+}
 
 impl Readers {
+    /// Waits until no other account is read whose reading the process ended in before.
+    async fn alone(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        self.alone.clone().acquire_owned().await.ok()
+    }
+
     /// Waits until the accounts of `migration` may be read; they may be until the answer is dropped.
     /// Nothing when told to stop before.
     async fn turn(
@@ -141,7 +157,7 @@ impl Readers {
         let server = |party: &Party| party.user_id.server_name().to_owned();
         let servers = (server(&migration.old), server(&migration.new));
         let readers = {
-            let mut readers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut readers = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
             readers.entry(servers).or_insert_with(|| Arc::new(Semaphore::new(READERS))).clone()
         };
         // It is never closed.

@@ -79,6 +79,12 @@ pub enum Refusal {
     /// The `go` meant another plan than the last one.
     #[error("the plan has changed")]
     PlanChanged,
+    /// More rooms were named that no survey showed than are taken.
+    #[error("more than {most} rooms were named that the old account is not in")]
+    TooManyNamed {
+        /// How many are taken.
+        most: usize,
+    },
     /// There is no plan yet.
     #[error("there is no plan yet")]
     NoPlan,

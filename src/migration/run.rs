@@ -379,6 +379,10 @@ impl Run<'_> {
                 Err(Failure::Stopped) => return std::future::pending().await,
                 Err(failure) => {
                     tracing::debug!(migration = %self.id, %failure, "cannot see who joined");
+                    if matches!(failure, Failure::TooMuch(_)) {
+                        // The whole may be less than what was missed.
+                        since = None;
+                    }
                     self.clock.sleep(AFTER_FAILURE).await;
                 }
             }
@@ -395,7 +399,7 @@ pub(crate) async fn read_memberships(
 ) -> Result<Memberships, (Side, Failure)> {
     match (old, new) {
         (_, Some(new)) => {
-            let Synced { response, unreadable } = new
+            let Synced { response, unreadable, .. } = new
                 .sync(joined_filter(), None, None)
                 .await
                 .map_err(|failure| (Side::New, failure))?;

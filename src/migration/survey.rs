@@ -16,6 +16,11 @@ use ruma::{
 };
 
 use super::holdings::{Holdings, NEVER_READ};
+use crate::homeserver::Excess;
+
+/// The most rooms of an account, those among them that it is invited to or banned from: more is told,
+/// and not tried. Who has the most has some thousands.
+pub(crate) const MOST_ROOMS: usize = 20_000;
 
 /// What one account sees of its rooms at one moment.
 #[derive(Clone, Debug)]
@@ -69,6 +74,14 @@ impl From<RoomSummary> for Successor {
 }
 
 impl Survey {
+    /// What there is more of than is taken, if there is.
+    pub(crate) fn excess(&self) -> Option<Excess> {
+        let is_of_it = |room: &&SurveyedRoom| room.membership != MembershipState::Leave;
+        let rooms = self.rooms.values().filter(is_of_it).count() + self.unreadable.len();
+        let excess = Excess::Rooms { rooms: rooms as u64, most: MOST_ROOMS as u64 };
+        (rooms > MOST_ROOMS).then_some(excess)
+    }
+
     /// The rooms that the account is in.
     pub(crate) fn joined(&self) -> impl Iterator<Item = (&OwnedRoomId, &SurveyedRoom)> {
         self.rooms.iter().filter(|(_, room)| room.membership == MembershipState::Join)

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     access::{OpenError, Sessions},
     consent::Standing,
-    homeserver::{Account, Failure},
+    homeserver::{Account, Excess, Failure},
     store::{Batch, StoreError},
 };
 
@@ -143,38 +143,61 @@ impl Inner {
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         self.begin_reading(migration.id);
-        let plan = self.make_plan(job, migration, stop).await;
+        let plan = self.make_plan_or_park(job, migration, stop).await;
         self.change_readings(|readings| {
             readings.remove(&migration.id);
         });
-        let Some(turn) = self.turn_in(job, &Phase::Surveying, stop).await else { return Ok(()) };
-        let mut migration = job.migration();
+        let mut ended = Batch::new();
+        self.journal.end_survey(&mut ended, migration.id);
+        let Some(turn) = self.turn_in(job, &Phase::Surveying, stop).await else {
+            return self.journal.commit_batch(ended).await;
+        };
         match plan {
-            Ok(plan) => {
-                migration.phase = Phase::AwaitingGo;
-                migration.change_plan();
-                migration.planned = Some(self.now());
-                // What moderators opened shows in the new plan.
-                migration.options.opened.clear();
-                let mut change = Change::of(&migration).tell_both(Event::PlanReady);
-                change.plan = Some(&plan);
-                // What was done before the accounts were read again is in the new plan.
-                self.journal.forget_steps(&mut change.batch, migration.id)?;
-                self.commit(job, &turn, change).await?;
-                Ok(())
-            }
+            Ok(plan) => match self.keep_plan(job, &turn, &plan).await {
+                Err(StoreError::TooLarge { .. }) => {
+                    let reason = Failure::TooMuch(Excess::Record);
+                    self.fail_survey(job, &turn, Side::Old, reason).await
+                }
+                kept => kept,
+            },
             Err(Trouble::NoService(side) | Trouble::Failed(side, Failure::TokenGone { .. })) => {
+                self.journal.commit_batch(ended).await?;
                 self.lose_access(job, &turn, side).await
             }
-            Err(Trouble::Failed(_, Failure::Stopped)) => Ok(()),
-            Err(Trouble::Failed(side, reason)) => {
-                migration.phase = Phase::Failed(reason.clone());
-                let event = Event::SurveyFailed { side, reason };
-                self.commit(job, &turn, Change::of(&migration).tell_both(event)).await?;
-                Ok(())
-            }
+            Err(Trouble::Failed(_, Failure::Stopped)) => self.journal.commit_batch(ended).await,
+            Err(Trouble::Failed(side, reason)) => self.fail_survey(job, &turn, side, reason).await,
             Err(Trouble::Store(error)) => Err(error),
         }
+    }
+
+    async fn keep_plan(&self, job: &Job, turn: &Turn, plan: &Plan) -> Result<(), StoreError> {
+        let mut migration = job.migration();
+        migration.phase = Phase::AwaitingGo;
+        migration.change_plan();
+        migration.planned = Some(self.now());
+        // What moderators opened shows in the new plan.
+        migration.options.opened.clear();
+        let mut change = Change::of(&migration).tell_both(Event::PlanReady);
+        change.plan = Some(plan);
+        self.journal.end_survey(&mut change.batch, migration.id);
+        // What was done before the accounts were read again is in the new plan.
+        self.journal.forget_steps(&mut change.batch, migration.id)?;
+        self.commit(job, turn, change).await
+    }
+
+    async fn fail_survey(
+        &self,
+        job: &Job,
+        turn: &Turn,
+        side: Side,
+        reason: Failure,
+    ) -> Result<(), StoreError> {
+        let mut migration = job.migration();
+        migration.phase = Phase::Failed(reason.clone());
+        let event = Event::SurveyFailed { side, reason };
+        let mut change = Change::of(&migration).tell_both(event);
+        self.journal.end_survey(&mut change.batch, migration.id);
+        self.commit(job, turn, change).await
     }
 
     async fn run(

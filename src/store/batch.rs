@@ -7,7 +7,13 @@ use super::{
     SECRETS, StoreError, Table,
     scope::{Parts, Scope},
 };
-use crate::secret::{ExposeSecret as _, Secret};
+use crate::{
+    json,
+    secret::{ExposeSecret as _, Secret},
+};
+
+/// The largest record, in bytes. The plan for an account of twenty thousand rooms has about half.
+const LARGEST_RECORD: usize = 32 << 20;
 
 /// Changes that are written together, by [`Store::commit`](super::Store::commit). Of two changes to
 /// one record the later one counts.
@@ -44,7 +50,8 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Encode`] when `value` has no JSON form.
+    /// [`StoreError::Encode`] when `value` has no JSON form; [`StoreError::TooLarge`] when that is more
+    /// than is read back. It is then not in the batch.
     pub fn put<V: Serialize>(
         &mut self,
         table: &Table<V>,
@@ -59,7 +66,7 @@ impl Batch {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Encode`] when `value` has no JSON form.
+    /// As in [`put`](Self::put).
     pub fn put_about<V: Serialize>(
         &mut self,
         scope: Scope,
@@ -82,6 +89,9 @@ impl Batch {
     ) -> Result<(), StoreError> {
         let value =
             serde_json::to_vec(value).map_err(|error| StoreError::encode(table, key, error))?;
+        if value.len() > LARGEST_RECORD || json::depth(&value) > json::DEEPEST_STORED {
+            return Err(StoreError::TooLarge { table: table.to_owned(), key: key.to_owned() });
+        }
         let (key, value) = (key.to_owned(), Zeroizing::new(value));
         self.changes.push(Change::Put { table, key, scope, value });
         Ok(())

@@ -130,6 +130,15 @@ pub enum StoreError {
         source: Box<dyn Error + Send + Sync>,
     },
 
+    /// A value is larger, or nested more deeply, than one that is read back.
+    #[error("record {table}/{key} is too large to be written down")]
+    TooLarge {
+        /// The record's table.
+        table: String,
+        /// The record's key.
+        key: String,
+    },
+
     /// The disk is full or broken.
     #[error("cannot write to the store in {path}: is the disk full?")]
     Disk {

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, fmt, iter::Peekable, marker::PhantomData};
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::{
     Store, StoreError, raw_key,
@@ -90,6 +90,23 @@ impl<V: DeserializeOwned> Table<V> {
 }
 
 impl<V> Table<V> {
+    /// The key of every record whose key begins with `prefix`, in the order of [`iter`](Self::iter):
+    /// also of those that are no `V`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Disk`] when it cannot be read.
+    pub fn keys_prefix(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let records = self.store.table::<IgnoredAny>(self.name);
+        let keys = records.iter_prefix(prefix).filter_map(|record| match record {
+            Ok((key, _)) => Some(Ok(key)),
+            // Nobody can tell any more what it was about.
+            Err(StoreError::Damaged { .. }) => None,
+            Err(error) => Some(Err(error)),
+        });
+        keys.collect()
+    }
+
     /// Whether there is a record under `key`.
     ///
     /// # Errors

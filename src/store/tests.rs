@@ -347,3 +347,20 @@ async fn a_write_that_nobody_polls_holds_up_no_other() {
     tokio::time::timeout(Duration::from_secs(60), other).await.unwrap();
     left.await;
 }
+
+#[tokio::test]
+async fn what_could_not_be_read_back_is_not_written() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir).unwrap();
+    let table = store.table::<serde_json::Value>("nests");
+    let nested = |deep: usize| (0..deep).fold(serde_json::json!(1), |inner, _| vec![inner].into());
+    let mut batch = Batch::new();
+    batch.put(&table, "nested", &nested(100)).unwrap();
+    for (key, value) in [("deep", nested(125)), ("large", "x".repeat(33 << 20).into())] {
+        let error = batch.put(&table, key, &value).unwrap_err();
+        assert!(matches!(error, StoreError::TooLarge { .. }), "{error}");
+    }
+    store.commit(batch).await.unwrap();
+    assert_eq!(table.get("nested").unwrap(), Some(nested(100)));
+    assert_eq!(table.keys_prefix("").unwrap(), ["nested"]);
+}

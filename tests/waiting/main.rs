@@ -6,6 +6,7 @@
 mod estimates;
 mod go;
 mod life;
+mod parked;
 mod wire;
 mod words;
 

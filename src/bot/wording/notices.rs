@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
-    homeserver::Failure,
+    homeserver::{Excess, Failure},
     migration::{Access, By, Event, Migration, OutcomeKind, Phase, Plan, Progress, Report, Side},
     moderation::InviteRequest,
 };
@@ -469,12 +469,32 @@ fn access_needed(facts: &Facts<'_>) -> Message {
 }
 
 fn survey_failed(side: Side, reason: &Failure, facts: &Facts<'_>) -> Message {
+    let next = match reason {
+        Failure::TooMuch(Excess::Restarts { times }) => return parked(*times),
+        Failure::TooMuch(Excess::Rooms { .. }) => {
+            "Leave rooms that you no longer need, and say `plan` to try again; `cancel` ends the \
+             migration."
+        }
+        Failure::TooMuch(_) => {
+            "To try again changes little: tell the admin of that server. `cancel` ends the migration."
+        }
+        _ => "Say `plan` to try again; `cancel` ends the migration.",
+    };
     Message::new(line!(
         "I **could not read** {who}: {reason}. So there is no plan yet; nothing was changed.",
         who = account(facts.migration, side, facts.reader),
         reason = failure_words(reason)
     ))
-    .and("Say `plan` to try again; `cancel` ends the migration.")
+    .and(next)
+}
+
+fn parked(times: u32) -> Message {
+    Message::new(line!(
+        "I **could not read** the two accounts: I was stopped {times} times, one after the other, \
+         while I was doing that. So there is no plan; nothing was changed.",
+        times = i64::from(times)
+    ))
+    .and("I do not try again by myself. Say `plan` to try once more; `cancel` ends the migration.")
 }
 
 fn cancelled(by: By, facts: &Facts<'_>) -> Message {

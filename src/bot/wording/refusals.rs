@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     access::LoginError,
-    homeserver::{DiscoverError, Failure, Fault},
+    homeserver::{DiscoverError, Excess, Failure, Fault},
     migration::{Ending, Phase, Refusal, Side},
 };
 
@@ -68,6 +68,11 @@ pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
         .and("`rooms` lists the rooms with their numbers."),
         Refusal::PlanChanged => Message::new("The plan has changed, so I ran nothing.")
             .and("Say `plan` to see how things are now, and then `go`."),
+        Refusal::TooManyNamed { most } => Message::new(line!(
+            "I take {rooms} at most that your old account is not in. Nothing was changed.",
+            rooms = super::value::rooms(*most)
+        ))
+        .and("Name fewer with `include`, or take some out first with `skip`."),
         Refusal::NoPlan => Message::new("There is no plan yet.")
             .and("`status` tells what is missing; `plan` makes a plan as soon as I may look."),
         Refusal::NoReport => Message::new("There is no report yet: nothing was run.")
@@ -270,6 +275,7 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
             line!("the server itself failed (status {status})", status = i64::from(*status))
         }
         Failure::Garbage { .. } => "the server gave an answer that makes no sense".into(),
+        Failure::TooMuch(excess) => excess_words(*excess),
         Failure::TokenGone { .. } => "my session for this account is no longer valid".into(),
         Failure::Deactivated => "the account is deactivated".into(),
         Failure::Refused { message, code, .. } if message.is_empty() => {
@@ -281,6 +287,25 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
         Failure::Unsendable(_) => "that cannot be put into a request".into(),
         Failure::Unencryptable(_) => "I could not encrypt the message".into(),
         Failure::Stopped => "it was stopped in the middle".into(),
+    }
+}
+
+fn excess_words(excess: Excess) -> Line {
+    match excess {
+        Excess::Answer { most } => line!(
+            "the server's answer is larger than {most} megabytes, which is more than I take",
+            most = i64::try_from(most >> 20).unwrap_or(i64::MAX)
+        ),
+        Excess::Rooms { rooms, most } => line!(
+            "it has to do with {rooms} rooms, and I can take an account with {most} at most",
+            rooms = i64::try_from(rooms).unwrap_or(i64::MAX),
+            most = i64::try_from(most).unwrap_or(i64::MAX)
+        ),
+        Excess::Record => "it is more than I can write down".into(),
+        Excess::Restarts { times } => line!(
+            "I was stopped {times} times, one after the other, while I was reading",
+            times = i64::from(times)
+        ),
     }
 }
 

@@ -17,7 +17,7 @@ use super::{message::Line, *};
 use crate::{
     access::LoginError,
     bot::commands::COMMANDS,
-    homeserver::{Action, DiscoverError, Failure, Fault, WaitReason},
+    homeserver::{Action, DiscoverError, Excess, Failure, Fault, WaitReason},
     migration::{
         Access, By, Ending, Entry, Event, FastOffer, HoldingKind, Note, Omission, OpenedRoom,
         OpeningState, Outcome, Pending, Phase, Plan, Reading, Reason, Refusal, Report, RoomAddress,
@@ -213,6 +213,7 @@ fn refusals() {
         Refusal::NoConsentYet,
         Refusal::NoSuchRoom(room_id!("!x:old.example").to_owned().into()),
         Refusal::PlanChanged,
+        Refusal::TooManyNamed { most: 1_000 },
         Refusal::NoPlan,
         Refusal::NoReport,
         Refusal::NothingToRetry,
@@ -240,6 +241,8 @@ fn failed_logins() {
         Failure::Limited { retry_after: None },
         Failure::Faulty { status: 502, code: None, message: "Bad gateway".into() },
         Failure::Garbage { what: "status 200 without JSON".into() },
+        Failure::TooMuch(Excess::Answer { most: 10 << 20 }),
+        Failure::TooMuch(Excess::Record),
         Failure::Unsendable("a line break".into()),
         Failure::Stopped,
     ];

@@ -85,7 +85,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// As in [`act`](Self::act); [`Failure::Garbage`] for a file of more than ten megabytes;
+    /// As in [`act`](Self::act); [`Failure::TooMuch`] for a file of more than ten megabytes;
     /// `M_NOT_FOUND` when the file is gone.
     pub async fn download(&self, uri: &MxcUri) -> Result<File, Failure> {
         let request = get_content::v1::Request::from_uri(uri)

@@ -4,6 +4,7 @@
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use ruma::{
@@ -18,6 +19,8 @@ use ruma::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+
+use crate::homeserver::intake::Share;
 
 /// ruma's request for a sync.
 #[derive(Clone, Debug)]
@@ -52,6 +55,8 @@ pub struct Synced {
     pub response: Response,
     /// Rooms that the account is in, and of which the homeserver told something that makes no sense.
     pub unreadable: BTreeSet<OwnedRoomId>,
+    /// The memory that all of this takes.
+    _share: Option<Arc<Share>>,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +87,7 @@ impl IncomingResponse for Synced {
     fn try_from_http_response<T: AsRef<[u8]>>(
         response: http::Response<T>,
     ) -> Result<Self, FromHttpResponseError<Self::EndpointError>> {
+        let share = response.extensions().get::<Arc<Share>>().cloned();
         let body: Body<'_> = serde_json::from_slice(response.body().as_ref())
             .map_err(|error| FromHttpResponseError::Deserialization(error.into()))?;
         let mut response = Response::new(body.next_batch);
@@ -93,7 +99,7 @@ impl IncomingResponse for Synced {
         (rooms.invite, _) = read(&body.rooms.invite);
         (rooms.knock, _) = read(&body.rooms.knock);
         (rooms.leave, _) = read(&body.rooms.leave);
-        Ok(Self { response, unreadable })
+        Ok(Self { response, unreadable, _share: share })
     }
 }
 

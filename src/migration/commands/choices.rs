@@ -181,6 +181,9 @@ impl Migrations {
                 known.ids.contains(&room.id) || migration.options.named.contains(&room.id);
             choose(&mut migration.options, room, is_planned)?;
         }
+        if migration.options.named.len() > MOST_NAMED {
+            return Err(Refusal::TooManyNamed { most: MOST_NAMED });
+        }
         choose_plan(&mut migration);
         let plan = plan.with(&migration.options);
         inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
@@ -198,6 +201,9 @@ fn choose_plan(migration: &mut Migration) {
         migration.change_plan();
     }
 }
+
+/// How many rooms a person may name that no survey showed: they are kept with the migration.
+const MOST_NAMED: usize = 1_000;
 
 /// The rooms that a survey showed, by what a person may name them by.
 struct Known {

@@ -49,7 +49,8 @@ pub(crate) struct Holdings {
     pub(crate) profile: Option<Profile>,
     /// Global account data by type, without what is [never copied](never_copied).
     pub(crate) account_data: BTreeMap<String, Piece>,
-    pub(crate) push_rules: PushRules,
+    /// `None` when they are too large to be read.
+    pub(crate) push_rules: Option<PushRules>,
     /// By rooms that the account is in.
     pub(crate) rooms: BTreeMap<OwnedRoomId, RoomHoldings>,
 }

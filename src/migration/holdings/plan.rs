@@ -146,7 +146,9 @@ impl Comparison<'_> {
     }
 
     fn push_rules(&self, found: &mut Findings) {
-        let (old, new) = (&self.old.push_rules, &self.new.push_rules);
+        let (Some(old), Some(new)) = (&self.old.push_rules, &self.new.push_rules) else {
+            return found.add_untouched(Holding::PredefinedPushRules, Treatment::TooLarge);
+        };
         found.add(Holding::PredefinedPushRules, new.lack_of_predefined(old));
         for kind in KINDS {
             let lack = new.lack(old, &kind, self.trio);

@@ -12,6 +12,9 @@ use super::{Holdings, Piece, PushRules, RoomHoldings, RoomProfile, never_copied}
 /// that is larger than a few times this; what people have is a hundredth of it.
 const LARGEST_PIECE: usize = 1 << 20;
 
+/// The largest push rules that are read, in bytes: some tens of thousands.
+const LARGEST_RULES: usize = 4 << 20;
+
 /// The most that is kept of one account, in bytes: so that an account that is full of data costs
 /// the others no memory.
 const LARGEST_ACCOUNT: usize = 32 << 20;
@@ -27,9 +30,7 @@ impl Holdings {
             .iter()
             .filter_map(|event| event.deserialize_as_unchecked::<Event<'_>>().ok())
             .find(|event| event.r#type == "m.push_rules")
-            .and_then(|event| serde_json::from_str::<Value>(event.content.get()).ok())
-            .map(|content| PushRules::read(&content["global"]))
-            .unwrap_or_default();
+            .map_or_else(|| Some(PushRules::default()), |event| read_push_rules(event.content));
         let rooms = response
             .rooms
             .join
@@ -42,6 +43,15 @@ impl Holdings {
             .collect();
         Self { profile: None, account_data, push_rules, rooms }
     }
+}
+
+/// Nothing for rules that are too large to be read.
+fn read_push_rules(content: &RawValue) -> Option<PushRules> {
+    if content.get().len() > LARGEST_RULES {
+        return None;
+    }
+    let content: Value = serde_json::from_str(content.get()).unwrap_or_default();
+    Some(PushRules::read(&content["global"]))
 }
 
 #[derive(Deserialize)]

@@ -333,7 +333,13 @@ fn fit_to_copy(event_type: &str, content: Option<JsonObject>) -> Option<JsonObje
 
 /// Whether a file could not be copied for a reason that is its own, and other files can be.
 fn is_about_the_file(failure: &Failure) -> bool {
-    matches!(failure, Failure::Refused { .. } | Failure::Garbage { .. } | Failure::Unsendable(_))
+    matches!(
+        failure,
+        Failure::Refused { .. }
+            | Failure::Garbage { .. }
+            | Failure::TooMuch(_)
+            | Failure::Unsendable(_)
+    )
 }
 
 fn is_joined(member: &JsonObject) -> bool {

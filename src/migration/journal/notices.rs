@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use ruma::{EventId, OwnedUserId, UserId};
 use tokio::sync::mpsc;
 
-use super::{Committed, Handled, Journal, number};
+use super::{Committed, Handled, Journal, number, readable};
 use crate::{
     clock::Timestamp,
     migration::{Event, MigrationId, Notice, Said},
@@ -45,7 +45,9 @@ impl Journal {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         for record in self.notices.iter() {
-            drop(sender.send(record?.1));
+            if let Some((_, notice)) = readable(record)? {
+                drop(sender.send(notice));
+            }
         }
         *reader = Some(sender);
         Ok(receiver)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ruma::{MxcUri, OwnedMxcUri, OwnedRoomId, RoomId};
 
-use super::{Journal, key, sub_key};
+use super::{Journal, key, readable, remove_all, sub_key};
 use crate::{
     migration::{
         MigrationId, StepResult,
@@ -20,6 +20,7 @@ impl Journal {
     pub(crate) fn rooms(&self, id: MigrationId) -> Result<Vec<(String, RoomRecord)>, StoreError> {
         self.rooms
             .iter_prefix(&sub_key(id, ""))
+            .filter_map(|record| readable(record).transpose())
             .map(|record| {
                 let (key, room) = record?;
                 Ok((key[sub_key(id, "").len()..].to_owned(), room))
@@ -33,7 +34,7 @@ impl Journal {
         id: MigrationId,
         room: &str,
     ) -> Result<Option<RoomRecord>, StoreError> {
-        self.rooms.get(&sub_key(id, room))
+        readable(self.rooms.get(&sub_key(id, room))).map(Option::flatten)
     }
 
     pub(crate) async fn record_room(
@@ -61,7 +62,7 @@ impl Journal {
     }
 
     pub(crate) fn direct_chats(&self, id: MigrationId) -> Result<Option<StepResult>, StoreError> {
-        self.direct_chats.get(&key(id))
+        readable(self.direct_chats.get(&key(id))).map(Option::flatten)
     }
 
     pub(crate) async fn record_direct_chats(
@@ -86,7 +87,9 @@ impl Journal {
     ) -> Result<HashMap<String, StepResult>, StoreError> {
         let prefix = sub_key(id, "");
         let named = |(key, result): (String, _)| (key[prefix.len()..].to_owned(), result);
-        self.holdings.iter_prefix(&prefix).map(|record| record.map(named)).collect()
+        let records = self.holdings.iter_prefix(&prefix);
+        let records = records.filter_map(|record| readable(record).transpose());
+        records.map(|record| record.map(named)).collect()
     }
 
     pub(crate) async fn record_holding(
@@ -116,7 +119,9 @@ impl Journal {
     pub(crate) fn copies(&self, id: MigrationId) -> Result<Copies, StoreError> {
         let prefix = sub_key(id, "");
         let named = |(key, copy): (String, _)| (OwnedMxcUri::from(&key[prefix.len()..]), copy);
-        self.copies.iter_prefix(&prefix).map(|record| record.map(named)).collect()
+        let records = self.copies.iter_prefix(&prefix);
+        let records = records.filter_map(|record| readable(record).transpose());
+        records.map(|record| record.map(named)).collect()
     }
 
     pub(crate) async fn record_copy(
@@ -133,8 +138,8 @@ impl Journal {
     /// Push rules of the new account that may have been given in part, by their names.
     pub(crate) fn rules_begun(&self, id: MigrationId) -> Result<BTreeSet<String>, StoreError> {
         let prefix = sub_key(id, "");
-        let named = |(key, ()): (String, _)| key[prefix.len()..].to_owned();
-        self.rules_begun.iter_prefix(&prefix).map(|record| record.map(named)).collect()
+        let keys = self.rules_begun.keys_prefix(&prefix)?;
+        Ok(keys.into_iter().map(|key| key[prefix.len()..].to_owned()).collect())
     }
 
     pub(crate) async fn begin_rule(
@@ -148,7 +153,7 @@ impl Journal {
     }
 
     pub(crate) fn lobby(&self, id: MigrationId) -> Result<Option<Lobby>, StoreError> {
-        self.lobbies.get(&key(id))
+        readable(self.lobbies.get(&key(id))).map(Option::flatten)
     }
 
     pub(crate) async fn record_lobby(
@@ -169,7 +174,7 @@ impl Journal {
         let prefix = sub_key(id, "");
         let mut openings = BTreeMap::new();
         for record in self.openings.iter_prefix(&prefix) {
-            let (key, opening) = record?;
+            let Some((key, opening)) = readable(record)? else { continue };
             if let Ok(room_id) = OwnedRoomId::try_from(&key[prefix.len()..]) {
                 openings.insert(room_id, opening);
             }
@@ -182,7 +187,7 @@ impl Journal {
         id: MigrationId,
         room: &RoomId,
     ) -> Result<Option<Opening>, StoreError> {
-        self.openings.get(&sub_key(id, room.as_str()))
+        readable(self.openings.get(&sub_key(id, room.as_str()))).map(Option::flatten)
     }
 
     pub(crate) async fn record_opening(
@@ -196,6 +201,23 @@ impl Journal {
         self.store.commit(batch).await
     }
 
+    /// How many times in a row the accounts of a migration began to be read, and the process ended.
+    pub(crate) fn surveys_begun(&self, id: MigrationId) -> Result<u32, StoreError> {
+        Ok(self.surveys_begun.get(&key(id))?.unwrap_or_default())
+    }
+
+    /// The accounts are about to be read, for the `times`-th time in a row.
+    pub(crate) async fn begin_survey(&self, id: MigrationId, times: u32) -> Result<(), StoreError> {
+        let mut batch = Batch::new();
+        batch.put(&self.surveys_begun, &key(id), &times)?;
+        self.store.commit(batch).await
+    }
+
+    /// Adds to `batch` that the reading of the accounts came to an end, whatever came of it.
+    pub(crate) fn end_survey(&self, batch: &mut Batch, id: MigrationId) {
+        batch.remove(&self.surveys_begun, &key(id));
+    }
+
     /// Adds to `batch` that nothing was done yet.
     pub(crate) fn forget_steps(
         &self,
@@ -203,13 +225,8 @@ impl Journal {
         id: MigrationId,
     ) -> Result<(), StoreError> {
         self.forget_direct_chats(batch, id);
-        self.forget_holdings(batch, id, self.holdings(id)?.keys());
-        for rule in self.rules_begun(id)? {
-            batch.remove(&self.rules_begun, &sub_key(id, &rule));
-        }
-        for (room, _) in self.rooms(id)? {
-            batch.remove(&self.rooms, &sub_key(id, &room));
-        }
-        Ok(())
+        remove_all(batch, &self.holdings, id)?;
+        remove_all(batch, &self.rules_begun, id)?;
+        remove_all(batch, &self.rooms, id)
     }
 }

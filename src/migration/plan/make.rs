@@ -54,7 +54,7 @@ pub(crate) fn make(accounts: &Accounts<'_>) -> Plan {
     match accounts.old_survey {
         Some(old) => {
             let mut plan = plan_from_old(accounts, old);
-            plan.holdings = plan_holdings(accounts, &plan.rooms);
+            plan.holdings = plan_holdings(accounts, &plan.room_ids().collect());
             plan
         }
         None => plan_from_invitations(accounts),
@@ -62,18 +62,20 @@ pub(crate) fn make(accounts: &Accounts<'_>) -> Plan {
 }
 
 /// The plan for what the old account holds besides these rooms, where both accounts can be read.
-pub(crate) fn plan_holdings(accounts: &Accounts<'_>, rooms: &[PlannedRoom]) -> Vec<PlannedHolding> {
+pub(crate) fn plan_holdings(
+    accounts: &Accounts<'_>,
+    rooms: &BTreeSet<OwnedRoomId>,
+) -> Vec<PlannedHolding> {
     let old = accounts.old_survey.and_then(|survey| survey.holdings.as_ref());
     let (Some(old), Some(new)) = (old, &accounts.new_survey.holdings) else {
         return Vec::new();
     };
-    let rooms = rooms.iter().filter_map(|room| OwnedRoomId::try_from(room.room.id.clone()).ok());
     holdings::plan(&Comparison {
         trio: Trio { old: accounts.old, new: accounts.new, bot: accounts.bot },
         old,
         new,
         copies: accounts.copies,
-        rooms: &rooms.collect(),
+        rooms,
     })
 }
 

@@ -73,6 +73,11 @@ pub struct Pending {
 }
 
 impl Plan {
+    /// Its rooms, but for those that were only named by an alias.
+    pub(crate) fn room_ids(&self) -> impl Iterator<Item = OwnedRoomId> {
+        self.rooms.iter().filter_map(PlannedRoom::room_id)
+    }
+
     /// The rooms with this route, in order.
     pub fn with_route(&self, kind: RouteKind) -> impl Iterator<Item = &PlannedRoom> {
         self.rooms.iter().filter(move |room| room.route.kind() == kind)

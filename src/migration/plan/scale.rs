@@ -3,17 +3,20 @@
 use std::collections::HashMap;
 
 use ruma::{OwnedRoomId, RoomId, RoomOrAliasId};
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::{
     Entry, Omission, Plan, Route, RouteKind,
     fixtures::{NEW, OLD, Room, new_survey, old_survey, plan, restricted},
 };
-use crate::migration::{
-    Migration, Options,
-    estimate::{fast_offer, next},
-    scaling::assert_grows_as_n_log_n,
-    survey::Survey,
+use crate::{
+    homeserver::Excess,
+    migration::{
+        Migration, Options,
+        estimate::{fast_offer, next},
+        scaling::assert_grows_as_n_log_n,
+        survey::{MOST_ROOMS, Survey},
+    },
 };
 
 /// The room with this number. The higher it is, the earlier it comes.
@@ -136,6 +139,17 @@ fn how_long_it_takes_is_told_in_moments_also_with_fast() {
         assert!(!offer.rooms.is_empty());
         (offer, next(plan, &migration, &records))
     });
+}
+
+#[test]
+fn more_rooms_than_anybody_has_are_told_and_not_tried() {
+    let excess = |size: usize| {
+        let rooms: Map<_, _> = (0..size).map(|number| (id(number).to_owned(), json!({}))).collect();
+        new_survey(&json!({ "join": rooms, "leave": { "!left:c.example": {} } })).excess()
+    };
+    assert_eq!(excess(MOST_ROOMS), None);
+    let most = MOST_ROOMS as u64;
+    assert_eq!(excess(MOST_ROOMS + 1), Some(Excess::Rooms { rooms: most + 1, most }));
 }
 
 #[test]

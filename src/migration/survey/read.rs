@@ -31,6 +31,11 @@ use crate::{
     migration::{fast::LOBBY_MARK, holdings::Holdings},
 };
 
+/// The largest event, in bytes: twice what the specification allows, since a homeserver adds what was
+/// there before ([size limits](https://spec.matrix.org/v1.18/client-server-api/#size-limits)). What is
+/// larger is none: what is made of events takes time that grows with them.
+const LARGEST_EVENT: usize = 2 * 65_536;
+
 impl Survey {
     /// Reads a survey of `user_id` from its own `/sync`.
     pub(crate) fn read(user_id: &UserId, synced: &Synced) -> Self {
@@ -171,6 +176,9 @@ impl Events {
     }
 
     fn add<T>(&mut self, event: &Raw<T>) {
+        if event.json().get().len() > LARGEST_EVENT {
+            return;
+        }
         let Ok(event) = event.deserialize_as_unchecked::<StateEvent>() else { return };
         let Some(state_key) = event.state_key.clone() else { return };
         self.state.insert((event.r#type.clone(), state_key), event);

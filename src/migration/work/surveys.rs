@@ -1,10 +1,14 @@
 //! Reading both accounts: for the plan, and for the check of what was done.
 
-use std::{collections::BTreeMap, sync::PoisonError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream};
 use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedRoomId, UserId,
+    MilliSecondsSinceUnixEpoch, OwnedRoomId, OwnedUserId, UserId,
     api::client::filter::FilterDefinition,
     events::{StateEventType, room::power_levels::UserPowerLevel},
 };
@@ -13,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::Trouble;
 use crate::{
     clock::Timestamp,
-    homeserver::{Account, Failure},
+    compute,
+    homeserver::{Account, Excess, Failure},
     migration::{
         Holding, Inner, Migration, MigrationId, Plan, PlannedHolding, Reading, Side,
         holdings::{Copies, Profile, RoomProfile},
@@ -25,6 +30,12 @@ use crate::{
     },
     store::StoreError,
 };
+
+/// From so many rooms on, an account is read, and compared, on a thread of its own.
+const MANY_ROOMS: usize = 2_000;
+
+/// How many times in a row the accounts of one migration are read while the process ends each time.
+const MOST_RESTARTS: u32 = 3;
 
 /// How many rooms are asked about at once that a sync may show as they were.
 const REREAD_AT_ONCE: usize = 8;
@@ -55,7 +66,30 @@ impl Inner {
         });
     }
 
-    pub(super) async fn make_plan(
+    /// Reads both accounts and makes the plan, unless that ended the process again and again: what a
+    /// homeserver tells may be too much for a machine in ways that nobody thought of.
+    pub(super) async fn make_plan_or_park(
+        &self,
+        job: &Job,
+        migration: &Migration,
+        stop: &CancellationToken,
+    ) -> Result<Plan, Trouble> {
+        let times = self.journal.surveys_begun(migration.id)?;
+        if times >= MOST_RESTARTS {
+            let excess = Excess::Restarts { times };
+            return Err(Trouble::Failed(Side::Old, Failure::TooMuch(excess)));
+        }
+        // Of those that were being read when the process ended, one was the reason, or none. One after
+        // the other, each is to blame only for itself.
+        let alone = async { if times > 0 { self.readers.alone().await } else { None } };
+        let Some(_alone) = stop.run_until_cancelled(alone).await else {
+            return Err(Trouble::Failed(Side::Old, Failure::Stopped));
+        };
+        self.journal.begin_survey(migration.id, times + 1).await?;
+        self.make_plan(job, migration, stop).await
+    }
+
+    async fn make_plan(
         &self,
         job: &Job,
         migration: &Migration,
@@ -64,7 +98,7 @@ impl Inner {
         let old = self.open(job, Side::Old, stop).await?;
         let new = self.open(job, Side::New, stop).await?;
         let _turn = self.readers.turn(migration, stop).await;
-        let (mut old_survey, mut new_survey) = tokio::try_join!(
+        let (old_survey, new_survey) = tokio::try_join!(
             async {
                 match &old {
                     Some(old) => self.survey_old(old, migration.id).await.map(Some),
@@ -79,36 +113,30 @@ impl Inner {
                 }
             }
         )?;
-        let copies = self.journal.copies(migration.id)?;
-        let plan = make(&self.accounts(migration, old_survey.as_ref(), &new_survey, &copies));
-        let doubtful = doubtful_names(&plan.holdings, &new_survey);
+        let comparison = self.comparison(migration)?;
+        let surveys = (old_survey, new_survey);
+        let (plan, surveys) = comparison.with(surveys, make).await;
+        let doubtful = doubtful_names(&plan.holdings, &surveys.1);
         if doubtful.is_empty() {
             return Ok(plan);
         }
+        let (mut old_survey, mut new_survey) = surveys;
         reread_names(new.as_ref(), Some(&mut new_survey), &doubtful).await;
         reread_names(old.as_ref(), old_survey.as_mut(), &doubtful).await;
-        Ok(make(&self.accounts(migration, old_survey.as_ref(), &new_survey, &copies)))
+        Ok(comparison.with((old_survey, new_survey), make).await.0)
     }
 
-    fn accounts<'a>(
-        &'a self,
-        migration: &'a Migration,
-        old_survey: Option<&'a Survey>,
-        new_survey: &'a Survey,
-        copies: &'a Copies,
-    ) -> Accounts<'a> {
+    fn comparison(&self, migration: &Migration) -> Result<Arc<Comparison>, StoreError> {
         let now = self.now().as_millisecond().try_into().unwrap_or_default();
-        Accounts {
-            old: &migration.old.user_id,
-            new: &migration.new.user_id,
-            bot: &self.bot,
-            chat_with_bot: migration.old.consent.as_ref().map(|consent| &*consent.room_id),
-            old_survey,
-            new_survey,
+        Ok(Arc::new(Comparison {
+            old: migration.old.user_id.clone(),
+            new: migration.new.user_id.clone(),
+            bot: self.bot.clone(),
+            chat_with_bot: migration.old.consent.as_ref().map(|consent| consent.room_id.clone()),
             surveyed: MilliSecondsSinceUnixEpoch(now),
             quiet_after: self.settings.quiet_after,
-            copies,
-        }
+            copies: self.journal.copies(migration.id)?,
+        }))
     }
 
     async fn survey_account(
@@ -122,8 +150,14 @@ impl Inner {
             .sync(filter, None, None)
             .await
             .map_err(|failure| Trouble::Failed(side, failure))?;
-        let mut survey = Survey::read(account.user_id(), &synced);
+        let user_id = account.user_id().to_owned();
+        let is_much = synced.response.rooms.join.len() > MANY_ROOMS;
+        let read = move || Survey::read(&user_id, &synced);
+        let mut survey = compute::aside_if(is_much, read).await;
         self.note_rooms(of, side, &survey);
+        if let Some(excess) = survey.excess() {
+            return Err(Trouble::Failed(side, Failure::TooMuch(excess)));
+        }
         if let Some(holdings) = &mut survey.holdings {
             holdings.profile = profile_of(account, side).await?;
         }
@@ -176,24 +210,32 @@ impl Inner {
             let _turn = self.readers.turn(migration, stop).await;
             let read =
                 |account, side| self.survey_account(account, side, migration.id, check_filter());
-            let (mut new_survey, mut old_survey) =
-                tokio::try_join!(read(&new, Side::New), async {
-                    match &old {
-                        Some(old) => read(old, Side::Old).await.map(Some),
-                        None => Ok(None),
-                    }
-                })?;
+            let (new_survey, mut old_survey) = tokio::try_join!(read(&new, Side::New), async {
+                match &old {
+                    Some(old) => read(old, Side::Old).await.map(Some),
+                    None => Ok(None),
+                }
+            })?;
             let new_user = new.user_id();
             reread_power(old.as_ref(), old_survey.as_mut(), plan, new_user).await;
-            let mut lacking = self.lacking(migration, plan, old_survey.as_ref(), &new_survey)?;
-            let doubtful = doubtful_names(&lacking, &new_survey);
+            let comparison = self.comparison(migration)?;
+            let rooms: Arc<BTreeSet<OwnedRoomId>> = Arc::new(plan.room_ids().collect());
+            let lacking = || {
+                let rooms = rooms.clone();
+                move |accounts: &Accounts<'_>| plan_holdings(accounts, &rooms)
+            };
+            let surveys = (old_survey, new_survey);
+            let (mut found, mut surveys) = comparison.with(surveys, lacking()).await;
+            let doubtful = doubtful_names(&found, &surveys.1);
             if !doubtful.is_empty() {
-                reread_names(Some(&new), Some(&mut new_survey), &doubtful).await;
-                reread_names(old.as_ref(), old_survey.as_mut(), &doubtful).await;
-                lacking = self.lacking(migration, plan, old_survey.as_ref(), &new_survey)?;
+                reread_names(Some(&new), Some(&mut surveys.1), &doubtful).await;
+                reread_names(old.as_ref(), surveys.0.as_mut(), &doubtful).await;
+                (found, surveys) = comparison.with(surveys, lacking()).await;
             }
-            let (new, old) = (Box::new(new_survey), old_survey.map(Box::new));
-            Ok(Check::Surveys { new, old, lacking })
+            // What the new account still does not have of what the old one holds by now.
+            found.iter_mut().for_each(|planned| planned.choose(&migration.options));
+            let (old, new) = (surveys.0.map(Box::new), Box::new(surveys.1));
+            Ok(Check::Surveys { new, old, lacking: found })
         };
         match check.await {
             Ok(check) => check,
@@ -206,19 +248,49 @@ impl Inner {
             }
         }
     }
+}
 
-    /// What the new account still does not have of what the old one holds by now.
-    fn lacking(
-        &self,
-        migration: &Migration,
-        plan: &Plan,
-        old: Option<&Survey>,
-        new: &Survey,
-    ) -> Result<Vec<PlannedHolding>, StoreError> {
-        let copies = self.journal.copies(migration.id)?;
-        let mut lacking = plan_holdings(&self.accounts(migration, old, new, &copies), &plan.rooms);
-        lacking.iter_mut().for_each(|planned| planned.choose(&migration.options));
-        Ok(lacking)
+/// What two surveys are compared with.
+struct Comparison {
+    old: OwnedUserId,
+    new: OwnedUserId,
+    bot: OwnedUserId,
+    chat_with_bot: Option<OwnedRoomId>,
+    surveyed: MilliSecondsSinceUnixEpoch,
+    quiet_after: Duration,
+    copies: Copies,
+}
+
+/// What the old account sees, if there is access to it, and what the new one does.
+type Surveys = (Option<Survey>, Survey);
+
+impl Comparison {
+    /// Makes something of two surveys, and gives them back: beside the threads that answer people,
+    /// where it is much.
+    async fn with<T: Send + 'static>(
+        self: &Arc<Self>,
+        surveys: Surveys,
+        make: impl FnOnce(&Accounts<'_>) -> T + Send + 'static,
+    ) -> (T, Surveys) {
+        let comparison = self.clone();
+        let rooms = |survey: &Survey| survey.rooms.len();
+        let is_much = surveys.0.as_ref().map_or(0, rooms) + rooms(&surveys.1) > MANY_ROOMS;
+        let compare = move || (make(&comparison.accounts(&surveys)), surveys);
+        compute::aside_if(is_much, compare).await
+    }
+
+    fn accounts<'a>(&'a self, (old_survey, new_survey): &'a Surveys) -> Accounts<'a> {
+        Accounts {
+            old: &self.old,
+            new: &self.new,
+            bot: &self.bot,
+            chat_with_bot: self.chat_with_bot.as_deref(),
+            old_survey: old_survey.as_ref(),
+            new_survey,
+            surveyed: self.surveyed,
+            quiet_after: self.quiet_after,
+            copies: &self.copies,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use matrix_sdk::ruma::{
 
 use crate::{
     clock::Timestamp,
-    homeserver::{Action, Failure, Fault, WaitReason},
+    homeserver::{Action, Excess, Failure, Fault, WaitReason},
     migration::{
         Access, AfterJoin, By, Consent, Ending, Entry, Event, Holding, HoldingOutcome, HoldingRow,
         Migration, MigrationId, Omission, Options, Outcome, Party, Phase, Plan, PlanNumber,
@@ -309,6 +309,13 @@ pub(super) fn secret() -> Option<SecretMessage> {
     Some(SecretMessage { room_id, event_id })
 }
 
+/// A survey that failed since there was too much.
+fn too_much(name: &'static str, excess: Excess) -> (&'static str, Event, Phase, [Access; 2]) {
+    let reason = Failure::TooMuch(excess);
+    let phase = Phase::Failed(reason.clone());
+    (name, Event::SurveyFailed { side: Side::Old, reason }, phase, [Access::Session; 2])
+}
+
 /// Events with the phase and the access that they come with.
 pub(super) fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
     use Access::{Lost, Masquerade, None as No, Session, Unknown};
@@ -354,6 +361,9 @@ pub(super) fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
             Phase::Failed(unreachable()),
             both,
         ),
+        too_much("answer too large", Excess::Answer { most: 128 << 20 }),
+        too_much("too many rooms", Excess::Rooms { rooms: 23_456, most: 20_000 }),
+        too_much("parked", Excess::Restarts { times: 3 }),
         ("started", Event::Started, Phase::Running, both),
         ("paused", Event::Paused { by: By::Old }, Phase::Paused(Box::new(Phase::Running)), both),
         ("resumed", Event::Resumed { by: By::New }, Phase::Running, both),

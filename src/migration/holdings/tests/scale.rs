@@ -31,3 +31,17 @@ fn push_rules_are_compared_in_moments_however_many_there_are() {
         PushRules::default().missing(old, &kind, trio(), false, &begun)
     });
 }
+
+#[test]
+fn push_rules_that_are_too_large_to_be_read_are_named_and_nothing_else_is_lost() {
+    let many = Account::new().push_rules(rules(50_000, true)).data("a", json!({ "b": 1 }));
+    for (old, new) in [(&many, &Account::new()), (&many, &many)] {
+        let planned = planned(old, new);
+        let of_rules: Vec<_> =
+            planned.iter().filter(|it| it.holding.kind() == HoldingKind::PushRules).collect();
+        let [rules] = of_rules[..] else { panic!("{planned:?}") };
+        assert_eq!(rules.treatment, crate::migration::Treatment::TooLarge);
+    }
+    let data = planned(&many, &Account::new());
+    assert!(data.iter().any(|it| it.holding.kind() == HoldingKind::Settings), "{data:?}");
+}
