@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     clock::Timestamp,
+    compute,
     migration::{MigrationId, Phase, Refusal, Side},
     store::StoreError,
 };
@@ -169,7 +170,10 @@ impl Keeper {
                 let reading = migrations.readings().get(&migration.id).copied();
                 wording::reading(&migration, reading.as_ref())
             } else {
-                let Ok(progress) = migrations.progress(migration.id) else { continue };
+                // A large plan takes a while to be read.
+                let (migrations, id) = (migrations.clone(), migration.id);
+                let progress = compute::aside(move || migrations.progress(id)).await;
+                let Ok(progress) = progress else { continue };
                 wording::progress(&migration, Some(&progress), message.side)
             };
             self.bring_up_to_date(&message, is_over, text).await?;

@@ -42,6 +42,10 @@ use crate::store::StoreError;
 /// How long the homeserver may hold a sync when nothing happens.
 const LONG_POLL: Duration = Duration::from_secs(30);
 
+/// How many pages of what a sync left out of one room are read, of a hundred events each: what is
+/// further back was said to nobody who waits.
+const MOST_PAGES: usize = 50;
+
 /// Held by everything that one sync brought, until it is dealt with.
 type Ticket = Arc<()>;
 
@@ -141,7 +145,9 @@ impl Sync {
         Ok(())
     }
 
-    /// One sync, tried until it succeeds.
+    /// One sync, tried until it succeeds. matrix-sdk takes whatever the bot's own homeserver answers, as
+    /// it must: that is bounded by the [`filter`], of which that homeserver could take no notice, but
+    /// it could as well answer nothing.
     async fn once(&mut self, long_poll: Duration) -> Result<(), End> {
         let settings = SyncSettings::new()
             .token(SyncToken::ReusePrevious)
@@ -303,28 +309,109 @@ async fn attend_to(bot: &Bot, room: &RoomId, job: Job) -> Result<(), Undone> {
     }
 }
 
-/// Reads what a sync left out, and deals with it in the order in which it was said.
+/// Reads what a sync left out, and deals with it in the order in which it was said. It is told page by
+/// page, newest first; only where the pages begin is kept, and each is read again when its turn comes,
+/// since there may be as many as somebody cares to send.
 async fn fill(
     bot: &Bot,
     room: &matrix_sdk::Room,
     before: String,
     not_before: String,
 ) -> Result<(), Undone> {
-    let mut backward = Vec::new();
-    let mut from = Some(before);
-    while let Some(token) = from {
-        let messages = until_final(&bot.shared.clock, || async {
-            let options = MessagesOptions::backward().from(token.as_str());
-            let to = Some(not_before.clone());
-            room.messages(assign!(options, { to, limit: uint!(100) })).await
-        })
-        .await?;
-        let is_last = messages.chunk.is_empty() || messages.end.as_ref() == Some(&not_before);
-        backward.extend(messages.chunk);
-        from = messages.end.filter(|_| !is_last);
+    let mut pages = Pages::default();
+    let mut page = read_page(bot, room, &before, &not_before).await?;
+    while let Some(next) = pages.before(page.from.clone(), page.next.take()) {
+        page = read_page(bot, room, &next, &not_before).await?;
     }
-    for event in backward.into_iter().rev() {
-        inbox::receive(bot, room, event).await?;
+    if pages.is_full() {
+        tracing::warn!(room = %room.room_id(), "more was said than is read: the oldest is left out");
     }
-    Ok(())
+    loop {
+        for event in page.events.into_iter().rev() {
+            inbox::receive(bot, room, event).await?;
+        }
+        let Some(later) = pages.later() else { return Ok(()) };
+        page = read_page(bot, room, &later, &not_before).await?;
+    }
+}
+
+/// Where the pages of a gap begin, newest first.
+#[derive(Debug, Default)]
+struct Pages(Vec<String>);
+
+impl Pages {
+    /// After a page was read that begins at `from`: where the page before it does, if that is to be
+    /// read as well.
+    fn before(&mut self, from: String, next: Option<String>) -> Option<String> {
+        let next = next.filter(|_| !self.is_full())?;
+        self.0.push(from);
+        Some(next)
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.len() + 1 >= MOST_PAGES
+    }
+
+    /// Where the page after the one begins that was dealt with last.
+    fn later(&mut self) -> Option<String> {
+        self.0.pop()
+    }
+}
+
+/// Part of what a sync left out.
+struct Page {
+    from: String,
+    /// Newest first.
+    events: Vec<TimelineEvent>,
+    /// Where the page before it begins, unless it is the oldest one.
+    next: Option<String>,
+}
+
+async fn read_page(
+    bot: &Bot,
+    room: &matrix_sdk::Room,
+    from: &str,
+    not_before: &str,
+) -> Result<Page, Undone> {
+    let messages = until_final(&bot.shared.clock, || async {
+        let options = MessagesOptions::backward().from(from);
+        let to = Some(not_before.to_owned());
+        room.messages(assign!(options, { to, limit: uint!(100) })).await
+    })
+    .await?;
+    let is_last = messages.chunk.is_empty() || messages.end.as_deref() == Some(not_before);
+    let next = messages.end.filter(|_| !is_last);
+    Ok(Page { from: from.to_owned(), events: messages.chunk, next })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_come_in_the_order_in_which_they_were_said_and_only_so_many() {
+        let mut pages = Pages::default();
+        let mut read = vec![0];
+        let mut from = 0;
+        while let Some(next) = pages.before(from.to_string(), Some((from + 1).to_string())) {
+            from = next.parse().unwrap();
+            read.push(from);
+        }
+        assert_eq!(read.len(), MOST_PAGES);
+        assert!(pages.is_full());
+        let mut dealt_with = vec![from];
+        while let Some(later) = pages.later() {
+            dealt_with.push(later.parse().unwrap());
+        }
+        read.reverse();
+        assert_eq!(dealt_with, read);
+    }
+
+    #[test]
+    fn a_gap_of_one_page_is_read_once() {
+        let mut pages = Pages::default();
+        assert_eq!(pages.before("a".to_owned(), None), None);
+        assert!(!pages.is_full());
+        assert_eq!(pages.later(), None);
+    }
 }
