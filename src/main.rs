@@ -23,6 +23,7 @@ use tern::{
     logging,
     measure::Counted,
     migration::{Migrations, Settings},
+    moderation::Moderation,
     store::{Store, StoreError},
     web::{Health, Listener, Observation},
 };
@@ -135,11 +136,12 @@ async fn run_on(store: Store, config: Config, mut rng: StdRng) -> anyhow::Result
         clock.clone(),
     )?;
     let health = Health::default();
-    let listeners = listen(&config, &store, &migrations, &health).await?;
+    let moderation = bot::moderation(&config, &migrations, &store, &clock);
+    let listeners = listen(&config, &store, &migrations, &moderation, &health).await?;
     let stop = CancellationToken::new();
     let serve = join_all(listeners.into_iter().map(|listener| listener.serve(stop.clone())));
     let chat = async {
-        let parts = bot::Parts { config, store, transport, migrations, clock, health };
+        let parts = bot::Parts { config, store, transport, migrations, moderation, clock, health };
         let ended = bot::run(parts, rng).await;
         stop.cancel();
         ended
@@ -163,12 +165,13 @@ async fn listen(
     config: &Config,
     store: &Store,
     migrations: &Migrations,
+    moderation: &Moderation,
     health: &Health,
 ) -> anyhow::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
     if !config.appservices.is_empty() {
         let (address, appservices) = (config.web.listen, &config.appservices);
-        let audience = Arc::new(migrations.clone());
+        let audience = Arc::new(moderation.clone());
         let listener = Listener::for_homeservers(address, appservices, store, audience).await?;
         listeners.push(listener);
     }

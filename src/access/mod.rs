@@ -109,6 +109,11 @@ impl Sessions {
         self.appservices.covering(user).is_some()
     }
 
+    /// Whether `user`'s homeserver tells the bot, as an application service, what `user` says.
+    pub(crate) fn hears_from(&self, user: &UserId) -> bool {
+        self.appservices.covering(user).is_some_and(|service| service.url().is_some())
+    }
+
     /// Whether `user`'s homeserver limits nothing that the bot does as `user` without a session.
     pub(crate) fn exempts(&self, user: &UserId) -> bool {
         self.appservices.covering(user).is_some_and(|service| !service.is_rate_limited())

@@ -3,8 +3,8 @@
 //! where a session's own token is not.
 
 use matrix_sdk::{
-    Client, Room, RoomState,
-    ruma::{RoomId, UserId, api::client::room::create_room, events::StateEventType},
+    Client, Room,
+    ruma::{UserId, api::client::room::create_room, events::StateEventType},
 };
 
 use super::retry::{Failed, Fate, fate};
@@ -88,19 +88,16 @@ impl Hands {
         }
     }
 
-    /// Invites somebody to a room that the bot is in. Whether it is in it.
-    pub(super) async fn let_in(&self, room: &RoomId, user: &UserId) -> Result<bool, Mishap> {
-        let joined = |room: &Room| room.state() == RoomState::Joined;
-        let Some(room) = self.client.get_room(room).filter(joined) else { return Ok(false) };
+    /// Invites somebody to a room that the bot is in.
+    pub(super) async fn let_in(&self, room: &Room, user: &UserId) -> Result<(), Mishap> {
         match &self.own_user {
             Some(own_user) => {
                 let (kind, content) =
                     (StateEventType::RoomMember, serde_json::json!({ "membership": "invite" }));
-                own_user.set_state(room.room_id(), kind, user.as_str(), &content).await?;
+                Ok(own_user.set_state(room.room_id(), kind, user.as_str(), &content).await?)
             }
-            None => room.invite_user_by_id(user).await?,
+            None => Ok(room.invite_user_by_id(user).await?),
         }
-        Ok(true)
     }
 
     /// Invites somebody to a direct chat: as a state event, which unlike an invite can say that it

@@ -29,6 +29,7 @@ use super::{
     records::Prompt,
     rooms::{self, Company},
     shared::Bot,
+    stewardship,
     talk::{Cause, Unsent},
     wording::{self, Message},
 };
@@ -72,6 +73,9 @@ pub(super) async fn receive(bot: &Bot, room: &Room, event: TimelineEvent) -> Res
     if !concerns_the_bot(bot, &event) {
         return Ok(());
     }
+    if bot.shared.records.room(room.room_id())?.stays {
+        return stewardship::overhear(bot, room, &event).await;
+    }
     // First who is there: a message in a room with others is never even decrypted.
     let Some(sender) = event.sender() else { return Ok(()) };
     if rooms::company(bot, room).await? != Company::One(sender.clone())
@@ -114,6 +118,12 @@ async fn understand(
         return Ok(None);
     }
     let encrypted = info.is_some();
+    let content: Option<Box<serde_json::value::RawValue>> =
+        event.raw().get_field("content").ok().flatten();
+    let plain = content.as_ref().filter(|_| !encrypted).map(|content| content.get());
+    if encrypted || plain.is_some() {
+        bot.shared.migrations.heard(&said.event_id, plain);
+    }
     let what = match event.raw().deserialize() {
         Ok(AnySyncTimelineEvent::MessageLike(event)) => what(bot, event),
         _ => None,

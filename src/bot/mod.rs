@@ -22,6 +22,7 @@ mod report_files;
 mod retry;
 mod rooms;
 mod shared;
+mod stewardship;
 mod sync;
 mod talk;
 mod wording;
@@ -63,10 +64,25 @@ pub struct Parts {
     pub transport: Transport,
     /// What it is about.
     pub migrations: Migrations,
+    /// What moderators are asked, as [`moderation`] makes it.
+    pub moderation: Moderation,
     /// The time.
     pub clock: SharedClock,
     /// Where it is told whether it answers people.
     pub health: Health,
+}
+
+/// What moderators are asked, in the bot's words. There before anything is pushed to the bot: of what
+/// a homeserver was told that it arrived, nothing is to be lost.
+pub fn moderation(
+    config: &Config,
+    migrations: &Migrations,
+    store: &Store,
+    clock: &SharedClock,
+) -> Moderation {
+    let words = ModeratorWords { bot: config.bot.user_id.clone() };
+    let (store, clock) = (store.clone(), clock.clone());
+    Moderation::new(config.moderation, migrations.clone(), store, clock, Box::new(words))
 }
 
 /// Logs in, and serves until the process is told to stop (SIGTERM or SIGINT). Logs `tern is ready`
@@ -76,17 +92,9 @@ pub struct Parts {
 ///
 /// When the bot cannot log in, or its store fails.
 pub async fn run(parts: Parts, mut rng: impl Rng) -> Result<(), BotError> {
-    let Parts { config, store, transport, migrations, clock, health } = parts;
+    let Parts { config, store, transport, migrations, moderation, clock, health } = parts;
     let records = Records::new(store.clone());
     records.drop_prompts_of_forgotten(|id| migrations.get(id).is_ok()).await?;
-    let words = ModeratorWords { bot: config.bot.user_id.clone() };
-    let moderation = Moderation::new(
-        config.moderation,
-        migrations.clone(),
-        store.clone(),
-        clock.clone(),
-        Box::new(words),
-    );
     let config = Arc::new(config);
     let shared = Shared { config, migrations, moderation, records, clock, health };
     let (mut terminate, mut interrupt) =

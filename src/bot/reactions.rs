@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     migration::{MigrationId, PlanId, Refusal, Said, Side},
-    moderation::{self, Heard},
+    moderation,
 };
 
 const YES: &str = "✅";
@@ -165,8 +165,7 @@ async fn moderators_word(
     let Some(answer) = moderation::Answer::of_reaction(key) else { return Ok(Answer::default()) };
     let moderation = &bot.shared.moderation;
     let Some(request) = moderation.request(id, room)? else { return Ok(Answer::default()) };
-    let heard = Heard { by: said.by.clone(), event_id: said.event_id.clone(), answer };
-    let reply = moderation.hear(id, room, &heard).await?;
+    let reply = moderation.hear(id, room, said, answer).await?;
     Ok(wording::chat_reply(reply, &request).map(Answer::from).unwrap_or_default())
 }
 

@@ -43,6 +43,10 @@ pub(super) struct Room {
     pub(super) greeted: bool,
     /// The bot told that it does not talk here.
     pub(super) silent: bool,
+    /// It stays here though it was never a direct message: it was given the power to invite, which it
+    /// uses when a moderator says so. In a direct message that grew it never does.
+    #[serde(default)]
+    pub(super) stays: bool,
 }
 
 /// A person who talks with the bot, or is to be talked to.
@@ -331,6 +335,7 @@ mod tests {
             made_for: Some(user_id!("@new:example.org").to_owned()),
             greeted: true,
             silent: false,
+            stays: true,
         };
         let progress = ProgressMessage {
             room_id: room_id!("!chat:example.org").to_owned(),

@@ -101,7 +101,7 @@ async fn fall_silent(bot: &Bot, room: &Room, record: Record) -> Result<(), Undon
             ("staying", wording::staying(&bot.me))
         };
         say_once(bot, room, what, &message).await?;
-        let silent = Record { silent: true, ..record };
+        let silent = Record { silent: true, stays: !was_direct, ..record };
         return Ok(bot.shared.records.put_room(room.room_id(), &silent).await?);
     }
     say_once(bot, room, "hint", &wording::hint(&bot.me)).await?;

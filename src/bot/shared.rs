@@ -9,7 +9,7 @@ use matrix_sdk::{
 };
 use tokio::sync::watch;
 
-use super::{account::Account, hands::Hands, records::Records, talk::Talk};
+use super::{account::Account, hands::Hands, records::Records, stewardship, talk::Talk};
 use crate::{
     clock::{SharedClock, Timestamp},
     config::Config,
@@ -54,9 +54,18 @@ pub(super) struct Bot {
 }
 
 impl Host for Bot {
+    fn may_invite<'a>(&'a self, room: &'a RoomId, user: &'a UserId) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            stewardship::may_invite(self, room, user).await.unwrap_or_else(|error| {
+                tracing::info!(%room, %error, "who may invite in a room is not known");
+                false
+            })
+        })
+    }
+
     fn invite<'a>(&'a self, room: &'a RoomId, user: &'a UserId) -> BoxFuture<'a, bool> {
         Box::pin(async move {
-            self.hands.let_in(room, user).await.unwrap_or_else(|error| {
+            stewardship::invite(self, room, user).await.unwrap_or_else(|error| {
                 tracing::info!(%room, %error, "the bot may not invite there");
                 false
             })

@@ -4,9 +4,12 @@
 //! very pair. [`Standing`] is the proof: it cannot be made without a consent that stands, it ends
 //! with it, and without it there is no [`Account`](crate::homeserver::Account) to send anything as.
 
+mod vouched;
+
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::vouched::{Content, Vouched, Vouchers};
 use crate::{
     clock::Timestamp,
     homeserver::Mandate,
@@ -109,8 +112,8 @@ impl Standing {
 }
 
 /// The proof that a moderator, whom a registration of the bot covers, agreed by a ✅ on an invite
-/// request to this one invitation being sent in their name. It is made from their own reaction, and
-/// used up by the invitation.
+/// request to this one invitation being sent in their name. It is made from their own reaction, which
+/// their own homeserver vouches for, and used up by the invitation.
 #[derive(Debug)]
 pub(crate) struct ModeratorsWord {
     moderator: OwnedUserId,
@@ -130,12 +133,9 @@ impl Mandate for ModeratorsWord {
 }
 
 impl ModeratorsWord {
-    /// What `moderator` said by reacting to the request to invite `invited` to a room.
-    pub(crate) fn of_reaction(
-        moderator: OwnedUserId,
-        room_id: OwnedRoomId,
-        invited: OwnedUserId,
-    ) -> Self {
+    /// What a moderator said by `reaction` to the request to invite `invited` to a room.
+    pub(crate) fn of(reaction: &Vouched, room_id: OwnedRoomId, invited: OwnedUserId) -> Self {
+        let moderator = reaction.sender().to_owned();
         Self { moderator, room_id, invited, never: CancellationToken::new() }
     }
 

@@ -68,6 +68,7 @@ use crate::{
     access::Sessions,
     appservice::Appservices,
     clock::{SharedClock, Timestamp},
+    consent::Vouchers,
     homeserver::Transport,
     store::{Store, StoreError},
 };
@@ -119,6 +120,7 @@ struct Inner {
     readings: Mutex<BTreeMap<MigrationId, (Timestamp, Reading)>>,
     asking: Asking,
     readers: Readers,
+    vouchers: Vouchers,
 }
 
 /// How many accounts are read at once that move from one server to the same other one: a survey of
@@ -201,6 +203,7 @@ impl Migrations {
             readings: Mutex::default(),
             asking,
             readers: Readers::default(),
+            vouchers: Vouchers::default(),
         })))
     }
 

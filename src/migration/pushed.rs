@@ -1,15 +1,18 @@
 //! What homeservers push to the application service about accounts that take part in a migration.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use ruma::{RoomId, UserId, events::room::member::MembershipState};
+use ruma::{CanonicalJsonValue, EventId, RoomId, UserId, events::room::member::MembershipState};
 use serde::Deserialize;
 
-use super::{Awaited, Migration, Migrations, Phase, Side, closed_rooms, job::Job, journal::Change};
+use super::{
+    Awaited, Inner, Migration, Migrations, Phase, Said, Side, closed_rooms, job::Job,
+    journal::Change,
+};
 use crate::{
     appservice::Appservice,
-    consent::stands,
+    consent::{Content, Vouched, stands},
     store::StoreError,
     web::{Audience, Envelope, Pushed},
 };
@@ -79,7 +82,47 @@ impl Migrations {
     }
 }
 
+impl Migrations {
+    /// What the bot's own homeserver told of something that somebody said in their chat, which is
+    /// compared with what their own pushes. `content` is that of the event as it came; nothing where
+    /// it was encrypted.
+    pub(crate) fn heard(&self, event: &EventId, content: Option<&str>) {
+        let content = match content {
+            None => Content::Sealed,
+            Some(content) => self.0.mark(content).map_or(Content::Unknown, Content::Plain),
+        };
+        self.0.vouchers.heard(event, content);
+    }
+
+    /// Whether `user`'s own homeserver pushes what they say.
+    pub(crate) fn hears_from(&self, user: &UserId) -> bool {
+        self.0.sessions.hears_from(user)
+    }
+
+    /// The proof that this was said, once the homeserver of who said it pushed it, if it does so
+    /// within `patience`.
+    pub(crate) async fn vouched(&self, said: &Said, patience: Duration) -> Option<Vouched> {
+        if !self.hears_from(&said.by) {
+            return None;
+        }
+        let event = (&*said.by, &*said.room_id, &*said.event_id);
+        self.0.vouchers.wait(event, &self.0.clock, patience).await
+    }
+}
+
+impl Inner {
+    /// A mark of the content of an event, which is the same however it is written.
+    fn mark(&self, content: &str) -> Option<String> {
+        let content: CanonicalJsonValue = serde_json::from_str(content).ok()?;
+        Some(self.journal.mark("content", &content.to_string()))
+    }
+}
+
 impl Audience for Migrations {
+    fn pass(&self, pushed: &Pushed<'_>) {
+        self.0.vouchers.pushed(pushed, |content| self.0.mark(content));
+    }
+
     fn awaits(&self, by: &Appservice, envelope: &Envelope<'_>) -> bool {
         // Before the migrations are gone through: of what is pushed, most is messages.
         envelope.event_type == MEMBER
@@ -178,6 +221,7 @@ mod tests {
             room_id: owned_room_id!("!room:old.example"),
             sender: owned_user_id!("@moderator:old.example"),
             state_key: Some(user.into()),
+            event_id: None,
         }
     }
 

@@ -1,63 +1,31 @@
-//! What moderators answer, and what follows from it.
+//! What follows from what moderators answer.
 
-use ruma::{
-    EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId,
-    events::room::{join_rules::JoinRule, member::MembershipState},
-};
-use serde::Deserialize;
-use serde_json::Value;
+use std::time::Duration;
+
+use futures_util::future;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Inner, InviteRequest, Moderation, RequestState, Way, ask::transaction, attend::End, content,
-    read::may_invite, record::Stop,
+    Answer, Inner, InviteRequest, Moderation, RequestState, Way,
+    ask::transaction,
+    attend::End,
+    content,
+    heard::{Heard, Witness},
+    read::may_invite,
 };
 use crate::{
     consent::ModeratorsWord,
     homeserver::Failure,
-    migration::{Event, MigrationId, Side},
+    migration::{Event, MigrationId, Said, Side, Unanswered},
     store::{Batch, StoreError},
 };
 
-/// Something that somebody said to an invite request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// Who.
-    pub by: OwnedUserId,
-    /// The reaction or message.
-    pub event_id: OwnedEventId,
-    /// What it means.
-    pub answer: Answer,
-}
-
-/// What an answer means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The new account may come in.
-    Yes,
-    /// It may not.
-    No,
-    /// It may not, and nobody is to be asked in this room again.
-    Stop,
-}
-
-impl Answer {
-    /// What a reaction means, with and without variation selectors.
-    pub fn of_reaction(key: &str) -> Option<Self> {
-        match key.trim_end_matches(['\u{fe0e}', '\u{fe0f}']) {
-            "✅" => Some(Self::Yes),
-            "❌" => Some(Self::No),
-            _ => None,
-        }
-    }
-
-    /// What a reply means: only `stop` means anything.
-    fn of_reply(body: &str) -> Option<Self> {
-        let said = body.lines().find(|line| !line.starts_with('>') && !line.trim().is_empty())?;
-        let word = said.trim().trim_end_matches(['.', '!']);
-        word.eq_ignore_ascii_case("stop").then_some(Self::Stop)
-    }
-}
+/// How long a moderator who answered in a chat waits for what comes of it: nobody waits without end
+/// for somebody else's homeserver.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long their own homeserver has to push the answer, if it pushes any.
+const PUSHED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What came of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,102 +42,55 @@ pub enum Reply {
     Stopped,
 }
 
-/// What an event in a room tells about a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Sign {
-    /// The new account can get in.
-    Opened { by: Option<OwnedUserId> },
-    /// The knock was turned down.
-    KnockRefused { by: OwnedUserId },
-    /// Somebody answered.
-    Said(Heard),
-}
-
-/// An event of any kind, as far as it is read here.
-#[derive(Debug, Deserialize)]
-struct AnyEvent {
-    r#type: String,
-    sender: OwnedUserId,
-    event_id: Option<OwnedEventId>,
-    state_key: Option<String>,
-    #[serde(default)]
-    content: Value,
-}
-
-/// Reads an event of the room that `request` is about.
-pub(super) fn sign(request: &InviteRequest, event: &str) -> Option<Sign> {
-    let event: AnyEvent = serde_json::from_str(event).ok()?;
-    let by = event.sender;
-    match (event.r#type.as_str(), event.state_key.as_deref()) {
-        ("m.room.member", Some(user)) if user == request.new.as_str() => {
-            let membership = event.content.get("membership")?.as_str()?;
-            member_sign(request, &MembershipState::from(membership), by)
-        }
-        ("m.room.join_rules", Some("")) => {
-            let rule = event.content.get("join_rule")?.as_str()?;
-            (rule == JoinRule::Public.as_str()).then_some(Sign::Opened { by: Some(by) })
-        }
-        ("m.reaction", None) => {
-            let relation = event.content.get("m.relates_to")?;
-            let to = <&EventId>::try_from(relation.get("event_id")?.as_str()?).ok()?;
-            let answer = Answer::of_reaction(relation.get("key")?.as_str()?)?;
-            said(request, to, by, event.event_id?, answer)
-        }
-        ("m.room.message", None) => {
-            let to = event.content.pointer("/m.relates_to/m.in_reply_to/event_id")?.as_str()?;
-            let to = <&EventId>::try_from(to).ok()?;
-            let answer = Answer::of_reply(event.content.get("body")?.as_str()?)?;
-            said(request, to, by, event.event_id?, answer)
-        }
-        _ => None,
-    }
-}
-
-fn member_sign(
-    request: &InviteRequest,
-    membership: &MembershipState,
-    by: OwnedUserId,
-) -> Option<Sign> {
-    match membership {
-        MembershipState::Invite | MembershipState::Join => Some(Sign::Opened { by: Some(by) }),
-        MembershipState::Leave | MembershipState::Ban
-            if by != request.new && request.way == Some(Way::Knock) =>
-        {
-            Some(Sign::KnockRefused { by })
-        }
-        _ => None,
-    }
-}
-
-fn said(
-    request: &InviteRequest,
-    to: &EventId,
-    by: OwnedUserId,
-    event_id: OwnedEventId,
-    answer: Answer,
-) -> Option<Sign> {
-    let heard = Heard { by, event_id, answer };
-    (request.is_asked_by(to) && !request.is_of(&heard.by)).then_some(Sign::Said(heard))
-}
-
 impl Moderation {
-    /// What a moderator said in a direct message with the bot.
+    /// What a moderator said in a direct message with the bot, to the request that was sent there.
     ///
     /// # Errors
     ///
-    /// When the store fails. What a homeserver fails at counts as [`Reply::Nothing`].
+    /// When the store fails. What a homeserver fails at counts as [`Reply::Thanks`].
     pub async fn hear(
         &self,
         id: MigrationId,
         room: &RoomId,
-        heard: &Heard,
+        said: &Said,
+        answer: Answer,
     ) -> Result<Reply, StoreError> {
-        match self.0.heed(id, room, heard, &CancellationToken::new()).await {
-            Ok(reply) => Ok(reply),
+        let inner = &self.0;
+        let Some(request) = inner.records.request(id, room)? else { return Ok(Reply::Over) };
+        // Only what their own homeserver vouches for lets anything be sent in their name.
+        let vouched = match answer {
+            Answer::Yes if inner.migrations.hears_from(&said.by) => {
+                inner.migrations.vouched(said, PUSHED_WITHIN).await
+            }
+            _ => None,
+        };
+        let asked = request.message.as_ref().map_or(&said.event_id, |message| &message.event_id);
+        let heard = Heard::in_chat(&said.by, asked, answer, vouched);
+        // A no is kept before anything is waited for, and is followed whatever hangs.
+        if answer != Answer::Yes && request.state.is_live() {
+            inner.records.put_answer(id, room, &heard).await?;
+        }
+        if answer == Answer::Stop {
+            inner.stop_in(id, room, &heard).await?;
+        }
+        let stop = CancellationToken::new();
+        let followed = tokio::select! {
+            followed = inner.heed(&request, &heard, &stop) => followed,
+            () = inner.clock.sleep(PATIENCE) => {
+                inner.tell_changed();
+                return Ok(answer.is_kept());
+            }
+        };
+        match followed {
+            Ok(reply) => {
+                inner.records.drop_answer(id, room, &heard).await?;
+                Ok(reply)
+            }
             Err(End::Store(error)) => Err(error),
             Err(end) => {
                 tracing::warn!(migration = %id, %room, ?end, "an answer could not be followed");
-                Ok(Reply::Nothing)
+                inner.tell_changed();
+                Ok(answer.is_kept())
             }
         }
     }
@@ -180,21 +101,14 @@ impl Moderation {
     /// # Errors
     ///
     /// When the store fails.
-    pub async fn stop(
-        &self,
-        by: &UserId,
-        event_id: &EventId,
-    ) -> Result<Vec<InviteRequest>, StoreError> {
-        let heard =
-            Heard { by: by.to_owned(), event_id: event_id.to_owned(), answer: Answer::Stop };
-        let mut stopped = Vec::new();
-        for request in self.0.records.asked_in_person(by)? {
-            let reply = self.hear(request.migration, &request.room_id, &heard).await?;
-            if reply == Reply::Stopped || self.0.records.is_stopped(&request.room_id)? {
-                stopped.push(request);
-            }
-        }
-        Ok(stopped)
+    pub async fn stop(&self, said: &Said) -> Result<Vec<InviteRequest>, StoreError> {
+        let asked = self.0.records.asked_in_person(&said.by)?;
+        // Side by side: no request waits for what becomes of another.
+        let heard = asked.into_iter().map(async |request| {
+            let reply = self.hear(request.migration, &request.room_id, said, Answer::Stop).await?;
+            Ok((reply == Reply::Stopped).then_some(request))
+        });
+        Ok(future::try_join_all(heard).await?.into_iter().flatten().collect())
     }
 
     /// The moderator who was asked in a direct message cannot be reached there; `refused` when
@@ -212,66 +126,129 @@ impl Moderation {
         let Some(request) = self.0.records.request(id, room)? else { return Ok(()) };
         match request.asked.first() {
             Some(by) if refused => self.0.refuse(id, room, by, RequestState::Refused).await,
-            _ => {
-                let why = crate::migration::Unanswered::NotAsked;
-                self.0.end_all(id, &[room], why).await
-            }
+            _ => self.0.end_all(id, &[room], Unanswered::NotAsked).await,
+        }
+    }
+}
+
+impl Answer {
+    /// What is told of an answer of which nothing could come yet.
+    fn is_kept(self) -> Reply {
+        match self {
+            Self::Yes => Reply::Thanks,
+            Self::No => Reply::Refused,
+            Self::Stop => Reply::Stopped,
         }
     }
 }
 
 impl Inner {
-    /// Does what follows from an answer, if it is that of somebody who may invite at this moment.
+    /// Does what follows from an answer, as far as who vouches for it can be believed, if it is that
+    /// of somebody who may invite at this moment.
     pub(super) async fn heed(
         &self,
-        id: MigrationId,
-        room: &RoomId,
+        request: &InviteRequest,
         heard: &Heard,
         stop: &CancellationToken,
     ) -> Result<Reply, End> {
+        let (id, room, by) = (request.migration, &request.room_id, heard.by());
+        if request.is_of(by) {
+            return Ok(Reply::Nothing);
+        }
         let Some(request) = self.records.request(id, room)? else { return Ok(Reply::Over) };
-        if request.is_of(&heard.by) {
+        if !request.state.is_live() {
+            return Ok(if heard.answer() == Answer::Stop { Reply::Stopped } else { Reply::Over });
+        }
+        if !self.counts(&request, heard, stop).await? {
+            tracing::debug!(migration = %id, %room, %by, "an answer that does not count");
             return Ok(Reply::Nothing);
         }
-        if !request.state.is_live() && heard.answer != Answer::Stop {
-            return Ok(Reply::Over);
-        }
-        let old = self.account(id, Side::Old, stop).await?;
-        if !may_invite(&old, room, &heard.by).await? {
-            tracing::debug!(migration = %id, %room, by = %heard.by, "an answer that does not count");
-            return Ok(Reply::Nothing);
-        }
-        match heard.answer {
-            Answer::Yes => self.let_in(&request, &heard.by).await,
+        match heard.answer() {
+            Answer::Yes => self.let_in(&request, heard).await,
             Answer::No => {
-                self.refuse(id, room, &heard.by, RequestState::Refused).await?;
+                self.refuse(id, room, by, RequestState::Refused).await?;
                 Ok(Reply::Refused)
             }
             Answer::Stop => {
-                self.stop_in(room, &heard.by).await?;
+                self.refuse(id, room, by, RequestState::Stopped).await?;
                 Ok(Reply::Stopped)
             }
         }
     }
 
-    /// Sends the invitation as the bot, where it is in the room and may invite, or in the
-    /// moderator's name, where it may act in that; else they do it by hand.
-    async fn let_in(&self, request: &InviteRequest, by: &OwnedUserId) -> Result<Reply, End> {
-        let (id, room) = (request.migration, &request.room_id);
+    /// Whether the answer is that of somebody who may invite at this moment: as the bot itself sees
+    /// the room, where that is what it heard; else as the homeserver of this migration's old
+    /// account tells, which deceives nobody but its own account by a lie: that anything is sent it
+    /// does not decide. Whoever was asked in person may answer.
+    async fn counts(
+        &self,
+        request: &InviteRequest,
+        heard: &Heard,
+        stop: &CancellationToken,
+    ) -> Result<bool, End> {
+        let (room, by) = (&request.room_id, heard.by());
+        match heard.witness() {
+            Witness::Bot => Ok(self.host_knows(room, by).await),
+            Witness::OwnChat(_) if request.is_asked_in_person(by) => Ok(true),
+            _ => {
+                let old = self.account(request.migration, Side::Old, stop).await?;
+                Ok(may_invite(&old, room, by).await?)
+            }
+        }
+    }
+
+    async fn host_knows(&self, room: &RoomId, moderator: &UserId) -> bool {
+        match self.host() {
+            Some(host) => host.may_invite(room, moderator).await,
+            None => false,
+        }
+    }
+
+    /// Sends the invitation as the bot, where it stays in the room and sees there that both may
+    /// invite, or in the moderator's name, where their own homeserver vouches for it; else they do
+    /// it by hand.
+    async fn let_in(&self, request: &InviteRequest, heard: &Heard) -> Result<Reply, End> {
+        let (id, room, by) = (request.migration, &request.room_id, heard.by());
+        if heard.is_of_one_migration() {
+            // No act follows from it; and no thanks where the bot hears of it by itself.
+            let is_heard = self.host_knows(room, by).await
+                || self.migrations.hears_from(by) && self.was_shown(request, heard, by)?;
+            return Ok(if is_heard { Reply::Nothing } else { Reply::Thanks });
+        }
         if let Some(host) = self.host()
+            && host.may_invite(room, by).await
             && host.invite(room, &request.new).await
         {
             tracing::info!(migration = %id, %room, %by, "invited on a moderator's word");
             self.opened(id, room, Some(by.clone())).await?;
             return Ok(Reply::Over);
         }
-        let word = ModeratorsWord::of_reaction(by.clone(), room.clone(), request.new.clone());
+        let Some(vouched) = heard.vouched() else { return Ok(Reply::Thanks) };
+        if !self.was_shown(request, heard, by)? {
+            return Ok(Reply::Thanks);
+        }
+        let word = ModeratorsWord::of(vouched, room.clone(), request.new.clone());
         if !self.migrations.invite_as_moderator(word).await? {
             return Ok(Reply::Thanks);
         }
         tracing::info!(migration = %id, %room, %by, "invited in a moderator's name");
         self.opened(id, room, Some(by.clone())).await?;
         Ok(Reply::Over)
+    }
+
+    /// Whether the moderator saw this very request before they answered. In their chat the bot wrote
+    /// it itself; of what the old account wrote in the room, their own homeserver has to know it.
+    fn was_shown(
+        &self,
+        request: &InviteRequest,
+        heard: &Heard,
+        moderator: &UserId,
+    ) -> Result<bool, StoreError> {
+        if matches!(heard.witness(), Witness::OwnChat(_)) {
+            return Ok(true);
+        }
+        let shown = self.records.shown(request.migration, &request.room_id)?;
+        Ok(shown.was_shown(heard.to(), moderator.server_name()))
     }
 
     /// The new account can get into a room.
@@ -281,7 +258,7 @@ impl Inner {
         room: &RoomId,
         by: Option<OwnedUserId>,
     ) -> Result<(), StoreError> {
-        let _turn = self.records.turn().await;
+        let _turn = self.records.turn(id).await;
         let Some(mut request) = self.records.request(id, room)? else { return Ok(()) };
         if !request.state.is_live() {
             return Ok(());
@@ -303,7 +280,7 @@ impl Inner {
         by: &UserId,
         state: RequestState,
     ) -> Result<(), StoreError> {
-        let _turn = self.records.turn().await;
+        let _turn = self.records.turn(id).await;
         let Some(mut request) = self.records.request(id, room)? else { return Ok(()) };
         if !request.state.is_live() {
             return Ok(());
@@ -319,15 +296,21 @@ impl Inner {
         Ok(())
     }
 
-    /// A moderator said that nobody is to be asked in a room, for whomever.
-    async fn stop_in(&self, room: &RoomId, by: &UserId) -> Result<(), StoreError> {
-        if !self.records.is_stopped(room)? {
-            let stop = Stop { by: by.to_owned(), at: self.clock.now() };
-            self.records.stop(room, &stop).await?;
+    /// A moderator said that nobody is to be asked in a room, for whomever. Whether they look after
+    /// that room, each other migration sees for itself: the word of one old account's homeserver
+    /// ends nobody else's request.
+    pub(super) async fn stop_in(
+        &self,
+        id: MigrationId,
+        room: &RoomId,
+        heard: &Heard,
+    ) -> Result<(), StoreError> {
+        self.records.stop(room, heard.by(), self.clock.now()).await?;
+        let others = self.records.in_room(room)?.into_iter();
+        for other in others.filter(|it| it.migration != id && it.state.is_live()) {
+            self.records.put_answer(other.migration, room, heard).await?;
         }
-        for request in self.records.in_room(room)? {
-            self.refuse(request.migration, room, by, RequestState::Stopped).await?;
-        }
+        self.tell_changed();
         Ok(())
     }
 
@@ -361,99 +344,5 @@ impl Inner {
             })
             .await?;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use ruma::{owned_event_id, owned_room_id, user_id};
-    use serde_json::json;
-
-    use super::*;
-    use crate::moderation::Posted;
-
-    fn request() -> InviteRequest {
-        let room_id = owned_room_id!("!room:a");
-        let mut request = super::super::ask::sample(MigrationId(1), room_id.clone());
-        request.way = Some(Way::Message);
-        request.message = Some(Posted { room_id, event_id: owned_event_id!("$asked") });
-        request.reminder = Some(owned_event_id!("$again"));
-        request
-    }
-
-    fn event(kind: &str, content: &Value) -> String {
-        json!({ "type": kind, "sender": "@mod:a", "event_id": "$1", "content": content })
-            .to_string()
-    }
-
-    fn reaction(to: &str, key: &str) -> String {
-        let relation = json!({ "rel_type": "m.annotation", "event_id": to, "key": key });
-        event("m.reaction", &json!({ "m.relates_to": relation }))
-    }
-
-    fn reply(to: &str, body: &str) -> String {
-        let relation = json!({ "m.in_reply_to": { "event_id": to } });
-        let content = json!({ "msgtype": "m.text", "body": body, "m.relates_to": relation });
-        event("m.room.message", &content)
-    }
-
-    fn answer(event: &str) -> Option<Answer> {
-        match sign(&request(), event)? {
-            Sign::Said(heard) => Some(heard.answer),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn reactions_to_the_request_and_to_the_reminder_are_answers() {
-        assert_eq!(answer(&reaction("$asked", "✅")), Some(Answer::Yes));
-        assert_eq!(answer(&reaction("$again", "❌\u{fe0f}")), Some(Answer::No));
-        assert_eq!(answer(&reaction("$other", "✅")), None);
-        assert_eq!(answer(&reaction("$asked", "👍")), None);
-    }
-
-    #[test]
-    fn of_replies_only_stop_counts() {
-        assert_eq!(answer(&reply("$asked", "Stop.")), Some(Answer::Stop));
-        assert_eq!(answer(&reply("$asked", "> <@old:a> I am moving\n\nstop")), Some(Answer::Stop));
-        assert_eq!(answer(&reply("$asked", "do not stop")), None);
-        assert_eq!(answer(&reply("$other", "stop")), None);
-    }
-
-    #[test]
-    fn the_two_accounts_that_move_answer_nothing() {
-        let event = reaction("$asked", "✅").replace("@mod:a", "@old:a.example");
-        assert_eq!(sign(&request(), &event), None);
-    }
-
-    fn member(membership: &str, by: &str) -> String {
-        let content = json!({ "membership": membership });
-        let new = request().new;
-        json!({ "type": "m.room.member", "sender": by, "state_key": new, "content": content })
-            .to_string()
-    }
-
-    #[test]
-    fn an_invitation_and_a_public_room_open_and_a_kick_turns_a_knock_down() {
-        let by = user_id!("@mod:a").to_owned();
-        let opened = Some(Sign::Opened { by: Some(by.clone()) });
-        assert_eq!(sign(&request(), &member("invite", "@mod:a")), opened);
-        let public = json!({
-            "type": "m.room.join_rules", "sender": "@mod:a", "state_key": "",
-            "content": { "join_rule": "public" },
-        });
-        assert_eq!(sign(&request(), &public.to_string()), opened);
-        assert_eq!(sign(&request(), &member("leave", "@mod:a")), None);
-        let mut knock = request();
-        knock.way = Some(Way::Knock);
-        assert_eq!(sign(&knock, &member("leave", "@mod:a")), Some(Sign::KnockRefused { by }));
-        assert_eq!(sign(&knock, &member("leave", knock.new.as_str())), None);
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_no_sign() {
-        for event in ["", "null", "{}", r#"{"type":"m.reaction","sender":"x"}"#] {
-            assert_eq!(sign(&request(), event), None, "{event}");
-        }
     }
 }

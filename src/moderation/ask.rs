@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedTransactionId, OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedRoomOrAliasId, OwnedTransactionId, OwnedUserId, RoomId, UserId};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Choice, InviteRequest, Moderation, RequestState, Way,
-    choose::choose,
+    choose::{Setting, choose},
     post::POST_EVERY,
     read::{Asker, settings},
     record::Draft,
@@ -122,7 +122,7 @@ impl Moderation {
     ) -> Result<Option<Obstacle>, StoreError> {
         let records = &self.0.records;
         let asked = records.request(migration.id, room)?;
-        Ok(if records.is_stopped(room)? {
+        Ok(if asked.as_ref().is_some_and(|asked| asked.state == RequestState::Stopped) {
             Some(Obstacle::Stopped)
         } else if records.was_refused(room, &migration.old.user_id)? {
             Some(Obstacle::Refused)
@@ -152,6 +152,10 @@ impl Moderation {
         let settings = settings(&asker, open).await.map_err(Refusal::Unread)?;
         for proposed in rooms.iter_mut().filter(|proposed| proposed.obstacle.is_none()) {
             let Some(setting) = settings.get(&proposed.request.room_id) else { continue };
+            if self.0.stopped_by(&proposed.request.room_id, setting)?.is_some() {
+                proposed.obstacle = Some(Obstacle::Stopped);
+                continue;
+            }
             match choose(setting, &BTreeSet::new()) {
                 Choice::Opened => proposed.obstacle = Some(Obstacle::Opened),
                 Choice::OutOfRoom => proposed.obstacle = Some(Obstacle::OutOfRoom),
@@ -193,7 +197,7 @@ impl Moderation {
     pub async fn send(&self, said: &Said) -> Result<usize, Refusal> {
         let (migration, plan) = self.0.migrations.to_ask_for(said)?;
         let records = &self.0.records;
-        let _turn = records.turn().await;
+        let _turn = records.turn(migration.id).await;
         let draft = records.draft(migration.id)?;
         let mut batch = Batch::new();
         let mut asked = Vec::new();
@@ -221,6 +225,21 @@ impl Moderation {
 }
 
 impl super::Inner {
+    /// Who of the moderators of a room, as this old account sees it, said that nobody is to be asked
+    /// there.
+    pub(super) fn stopped_by<'a>(
+        &self,
+        room: &RoomId,
+        setting: &'a Setting,
+    ) -> Result<Option<&'a OwnedUserId>, StoreError> {
+        for moderator in &setting.moderators {
+            if self.records.is_stopped_by(room, moderator)? {
+                return Ok(Some(moderator));
+            }
+        }
+        Ok(None)
+    }
+
     /// What there is to be known of who asks in a migration.
     pub(super) fn asker<'a>(
         &'a self,

@@ -104,13 +104,14 @@ impl Inner {
         let told_to_stop = stop;
         let stop = told_to_stop.child_token();
         // The first that ends ends the others.
-        let (posted, heard_old, heard_new, timed) = tokio::join!(
+        let (posted, heard_old, heard_new, answered, timed) = tokio::join!(
             then_stop(self.post_all(id, &stop), &stop),
             then_stop(self.hear(id, Side::Old, &stop), &stop),
             then_stop(self.hear(id, Side::New, &stop), &stop),
+            then_stop(self.follow_all(id, &stop), &stop),
             then_stop(self.keep_time(id, &stop), &stop),
         );
-        for end in [posted, heard_old, heard_new, timed] {
+        for end in [posted, heard_old, heard_new, answered, timed] {
             match end {
                 Err(End::Store(error)) => return Err(error),
                 // A `login` may have replaced the session meanwhile.

@@ -14,10 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Inner, InviteRequest, RequestState, Way,
-    answer::{Reply, Sign, sign},
+    answer::Reply,
     attend::End,
+    heard::Heard,
     read::membership,
     say::unsealed,
+    sign::{Sign, own_membership, sign},
 };
 use crate::{
     access::Device,
@@ -80,7 +82,7 @@ impl Inner {
             let heard = async {
                 let account = self.account(id, side, stop).await?;
                 if listening.as_ref().is_none_or(|known| !rooms.is_subset(&known.rooms)) {
-                    let filter = filter_for(&account, &rooms).await.map_err(End::from)?;
+                    let filter = filter_for(&account, side, &rooms).await.map_err(End::from)?;
                     let device = listening.take().and_then(|known| known.device);
                     listening = Some(Listening { rooms, filter, device });
                 }
@@ -265,7 +267,8 @@ impl Inner {
         Ok(signs)
     }
 
-    /// What the new account is told about itself.
+    /// What the new account is told about itself. Its homeserver's word counts for that and for
+    /// nothing else: whatever it tells of other people, they may not have said.
     async fn heed_own_membership(
         &self,
         request: &InviteRequest,
@@ -277,7 +280,7 @@ impl Inner {
         if let Some(invited) = rooms.invite.get(room) {
             self.await_arrival(id, room, &request.new, stop).await?;
             let events = invited.invite_state.events.iter();
-            let by = events.filter_map(|event| sign(request, event.json().get()));
+            let by = events.filter_map(|event| own_membership(request, event.json().get()));
             let mut by = by.filter_map(|sign| match sign {
                 Sign::Opened { by } => by,
                 _ => None,
@@ -287,7 +290,9 @@ impl Inner {
             self.opened(id, room, None).await?;
         } else if let Some(left) = rooms.leave.get(room) {
             let events = left.timeline.events.iter();
-            for sign in events.filter_map(|event| sign(request, event.json().get())) {
+            let signs = events.filter_map(|event| own_membership(request, event.json().get()));
+            // It is out of the room, whatever was before.
+            if let Some(sign @ Sign::KnockRefused { .. }) = signs.last() {
                 self.follow(request, sign, stop).await?;
             }
         }
@@ -328,9 +333,10 @@ impl Inner {
             Sign::KnockRefused { by } => {
                 self.refuse(id, room, &by, RequestState::Refused).await?;
             }
-            Sign::Said(heard) => {
-                if self.heed(id, room, &heard, stop).await? == Reply::Thanks {
-                    self.thank(id, room, &heard.by, stop).await?;
+            Sign::Said(said) => {
+                let heard = Heard::told_by_old(said.by, said.to, said.answer);
+                if self.heed(request, &heard, stop).await? == Reply::Thanks {
+                    self.thank(id, room, heard.by(), stop).await?;
                 }
             }
         }
@@ -340,6 +346,7 @@ impl Inner {
 
 async fn filter_for(
     account: &Account,
+    side: Side,
     rooms: &BTreeSet<OwnedRoomId>,
 ) -> Result<v3::Filter, Failure> {
     let types = |types: &[&str]| {
@@ -354,14 +361,19 @@ async fn filter_for(
     filter.room.rooms = Some(rooms.iter().cloned().collect());
     filter.room.ephemeral = RoomEventFilter::ignore_all();
     filter.room.account_data = RoomEventFilter::ignore_all();
-    filter.room.state = types(&["m.room.join_rules"]);
-    filter.room.timeline = types(&[
-        "m.reaction",
-        "m.room.encrypted",
-        "m.room.join_rules",
-        "m.room.member",
-        "m.room.message",
-    ]);
+    (filter.room.state, filter.room.timeline) = match side {
+        Side::Old => {
+            let timeline = [
+                "m.reaction",
+                "m.room.encrypted",
+                "m.room.join_rules",
+                "m.room.member",
+                "m.room.message",
+            ];
+            (types(&["m.room.join_rules"]), types(&timeline))
+        }
+        Side::New => (types(&[]), types(&["m.room.member"])),
+    };
     filter.room.timeline.limit = Some(100_u32.into());
     if rooms.len() <= IN_ADDRESS {
         return Ok(v3::Filter::FilterDefinition(filter));

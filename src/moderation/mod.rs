@@ -9,14 +9,18 @@
 mod answer;
 mod ask;
 mod attend;
+mod bounds;
 mod choose;
 mod content;
 mod hear;
+mod heard;
+mod overhear;
 mod post;
 mod read;
 mod record;
 mod records;
 mod say;
+mod sign;
 mod time;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,13 +31,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 pub use self::{
-    answer::{Answer, Heard, Reply},
+    answer::Reply,
     ask::{Obstacle, Proposal, Proposed, TIME_PER_ROOM},
     choose::Choice,
     content::Text,
     record::{InviteRequest, Posted, RequestState, Way},
+    sign::Answer,
 };
-use self::{post::Gate, records::Records};
+use self::{overhear::Watched, post::Gate, records::Records};
 use crate::{
     clock::SharedClock,
     config,
@@ -56,9 +61,13 @@ pub trait Words: std::fmt::Debug + Send + Sync {
     fn thanks(&self, request: &InviteRequest, to: &UserId) -> Text;
 }
 
-/// The bot's own account, which may be in rooms itself.
+/// The bot's own account, which stays in rooms where it was given the power to invite. What it tells
+/// is what its own homeserver knows of those rooms; of any other room it tells nothing, and does
+/// nothing there.
 pub trait Host: std::fmt::Debug + Send + Sync {
-    /// Invites somebody, if the bot is in the room and may invite there. Whether it did.
+    /// Whether the bot stays in the room, and sees that `user` is there and may invite.
+    fn may_invite<'a>(&'a self, room: &'a RoomId, user: &'a UserId) -> BoxFuture<'a, bool>;
+    /// Invites somebody, if the bot stays in the room and may invite there. Whether it did.
     fn invite<'a>(&'a self, room: &'a RoomId, user: &'a UserId) -> BoxFuture<'a, bool>;
 }
 
@@ -78,6 +87,7 @@ struct Inner {
     host: Mutex<Option<Arc<dyn Host>>>,
     /// Counted up when a request was changed.
     changed: watch::Sender<u64>,
+    watched: Watched,
 }
 
 impl Moderation {
@@ -97,6 +107,7 @@ impl Moderation {
             host: Mutex::default(),
             records: Records::new(store),
             changed: watch::Sender::new(0),
+            watched: Watched::default(),
             migrations: migrations.clone(),
         });
         migrations.followed_by(Box::new(post::Closing(Arc::downgrade(&inner))));

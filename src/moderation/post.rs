@@ -1,9 +1,13 @@
 //! Sending: each request once, at a pace that is shared by all migrations.
 
-use std::{collections::BTreeSet, sync::Weak, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Weak,
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use ruma::{OwnedServerName, RoomId, events::room::member::MembershipState};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, events::room::member::MembershipState};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -65,25 +69,39 @@ impl Inner {
         stop: &CancellationToken,
     ) -> Result<(), End> {
         let mut changed = self.changed.subscribe();
+        // What would be one direct message too many, and until when. The others pass it.
+        let mut later: BTreeMap<OwnedRoomId, Timestamp> = BTreeMap::new();
         loop {
             changed.mark_unchanged();
+            let now = self.clock.now();
+            later.retain(|_, at| *at > now);
             let requests = self.records.of(id)?;
             let stale = requests.iter().find(|request| request.to_be_closed);
             let unsent = || {
                 requests.iter().find(|request| {
                     matches!(request.state, RequestState::Planned | RequestState::Sending)
+                        && !later.contains_key(&request.room_id)
                 })
             };
             let posted = match stale.or_else(unsent) {
                 None => {
                     tokio::select! {
                         _ = changed.changed() => continue,
+                        () = self.sleep_until(later.values().min().copied()) => continue,
                         () = stop.cancelled() => return Ok(()),
                     }
                 }
                 Some(_) if !self.gate.pass(stop).await => return Ok(()),
                 Some(request) if request.to_be_closed => self.close_now(request, stop).await,
-                Some(request) => self.post(request, stop).await,
+                Some(request) => match self.post(request, stop).await {
+                    Ok(Some(at)) => {
+                        tracing::info!(migration = %id, room = %request.room_id, until = %at,
+                            "moderators are asked later: so many were by now");
+                        later.insert(request.room_id.clone(), at);
+                        Ok(())
+                    }
+                    posted => posted.map(drop),
+                },
             };
             match posted {
                 Ok(()) => {}
@@ -99,8 +117,23 @@ impl Inner {
         }
     }
 
+    async fn sleep_until(&self, at: Option<Timestamp>) {
+        match at {
+            Some(at) => {
+                let left = at.duration_since(self.clock.now());
+                self.clock.sleep(Duration::try_from(left).unwrap_or_default()).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
+
     /// Chooses the way that is best now, and goes it; the next best when the homeserver refuses.
-    async fn post(&self, request: &InviteRequest, stop: &CancellationToken) -> Result<(), End> {
+    /// Tells until when to wait where the best is a direct message, and there were enough of them.
+    async fn post(
+        &self,
+        request: &InviteRequest,
+        stop: &CancellationToken,
+    ) -> Result<Option<Timestamp>, End> {
         let (id, room) = (request.migration, &request.room_id);
         let old = self.account(id, Side::Old, stop).await?;
         let migration = self.migrations.get(id).map_err(|_| End::Stopped)?;
@@ -113,29 +146,45 @@ impl Inner {
             if !chosen {
                 let asker = self.asker(&migration, &old)?;
                 let setting = settings(&asker, std::slice::from_ref(room)).await?;
-                let Some(setting) = setting.get(room) else { return Ok(()) };
-                match choose(setting, &failed) {
-                    Choice::Opened => return Ok(self.opened(id, room, None).await?),
-                    Choice::OutOfRoom => {
-                        return Ok(self.end_all(id, &[room], Unanswered::OutOfRoom).await?);
-                    }
-                    Choice::Nobody => return Ok(self.not_asked(id, room, why).await?),
-                    Choice::Ask { way, asked, more } => {
-                        let Some(changed) = self.begin(id, room, way, asked, more).await? else {
-                            return Ok(());
-                        };
-                        request = changed;
-                    }
+                let Some(setting) = setting.get(room) else { return Ok(None) };
+                if let Some(by) = self.stopped_by(room, setting)? {
+                    self.refuse(id, room, by, RequestState::Stopped).await?;
+                    return Ok(None);
                 }
+                let (way, asked, more) = match choose(setting, &failed) {
+                    Choice::Opened => {
+                        self.opened(id, room, None).await?;
+                        return Ok(None);
+                    }
+                    Choice::OutOfRoom => {
+                        self.end_all(id, &[room], Unanswered::OutOfRoom).await?;
+                        return Ok(None);
+                    }
+                    Choice::Nobody => {
+                        self.not_asked(id, room, why).await?;
+                        return Ok(None);
+                    }
+                    Choice::Ask { way: Way::DirectMessage, more, .. } => {
+                        match self.pick(&request, &setting.moderators).await? {
+                            Ok(moderator) => (Way::DirectMessage, vec![moderator], more),
+                            Err(at) => return Ok(Some(at)),
+                        }
+                    }
+                    Choice::Ask { way, asked, more } => (way, asked, more),
+                };
+                let Some(changed) = self.begin(id, room, way, asked, more).await? else {
+                    return Ok(None);
+                };
+                request = changed;
             }
             chosen = false;
-            let Some(way) = request.way else { return Ok(()) };
+            let Some(way) = request.way else { return Ok(None) };
             match self.send(&request, way, &old, stop).await {
                 Err(End::Failed(failure)) if !failure.is_retryable() => {
                     failed.insert(way);
                     why = Some(failure);
                 }
-                sent => return sent,
+                sent => return sent.map(|()| None),
             }
         }
     }
@@ -189,7 +238,7 @@ impl Inner {
             }
             Way::DirectMessage => {
                 let Some(moderator) = request.asked.first() else { return Ok(()) };
-                let _turn = self.records.turn().await;
+                let _turn = self.records.turn(id).await;
                 let mut open = request.clone();
                 open.state = RequestState::Open;
                 open.asked_at = Some(self.clock.now());
@@ -311,7 +360,7 @@ impl Inner {
         room: &RoomId,
         why: Option<Failure>,
     ) -> Result<(), StoreError> {
-        let _turn = self.records.turn().await;
+        let _turn = self.records.turn(id).await;
         let Some(mut request) = self.records.request(id, room)? else { return Ok(()) };
         request.end(RequestState::NotAsked(why), None);
         let mut batch = Batch::new();
@@ -328,7 +377,7 @@ impl Inner {
         rooms: &[impl AsRef<RoomId>],
         why: Unanswered,
     ) -> Result<(), StoreError> {
-        let _turn = self.records.turn().await;
+        let _turn = self.records.turn(id).await;
         let mut batch = Batch::new();
         let (mut ended, mut labels) = (BTreeSet::new(), Vec::new());
         for room in rooms {

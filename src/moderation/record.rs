@@ -1,10 +1,14 @@
 //! What is stored about invite requests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedTransactionId, OwnedUserId};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId, OwnedUserId,
+    ServerName, UserId,
+};
 use serde::{Deserialize, Serialize};
 
+use super::heard::Heard;
 use crate::{
     clock::Timestamp,
     homeserver::Failure,
@@ -114,6 +118,17 @@ impl InviteRequest {
             || self.reminder.as_deref() == Some(event)
     }
 
+    /// The same of one that the old account wrote in the room itself.
+    pub(super) fn is_asked_in_room_by(&self, event: &EventId) -> bool {
+        let is_here = self.message.as_ref().is_none_or(|message| message.room_id == self.room_id);
+        self.way == Some(Way::Message) && is_here && self.is_asked_by(event)
+    }
+
+    /// Whether `user` is asked in a direct message.
+    pub(super) fn is_asked_in_person(&self, user: &UserId) -> bool {
+        self.way == Some(Way::DirectMessage) && self.asked.iter().any(|asked| asked == user)
+    }
+
     /// Ends it in this way. What was sent is then to be edited.
     pub(super) fn end(&mut self, state: RequestState, by: Option<OwnedUserId>) {
         self.to_be_closed = self.message.is_some();
@@ -131,11 +146,49 @@ pub(super) struct Draft {
     pub(super) shown: Vec<OwnedRoomId>,
 }
 
-/// A moderator's word that nobody is to be asked in a room.
+/// Which homeservers know of a request what the bot wrote in the old account's name, word for word:
+/// the old account, or its homeserver, could show others something else by the same name.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Shown {
+    messages: BTreeMap<OwnedEventId, BTreeSet<OwnedServerName>>,
+    /// Whether the old account put other words in the place of the bot's.
+    edited: bool,
+}
+
+/// How many messages are remembered as such of one request: it has two, and whoever writes the same
+/// once more gains nothing by it.
+const MOST_SHOWN: usize = 8;
+
+impl Shown {
+    /// This homeserver knows it.
+    pub(super) fn note(&mut self, event: OwnedEventId, server: OwnedServerName) {
+        if self.messages.len() < MOST_SHOWN || self.messages.contains_key(&event) {
+            self.messages.entry(event).or_default().insert(server);
+        }
+    }
+
+    /// Another message is to be shown in its place.
+    pub(super) fn note_edit(&mut self) {
+        self.edited = true;
+    }
+
+    /// Whether who answers on this homeserver saw the bot's own words.
+    pub(super) fn was_shown(&self, event: &EventId, server: &ServerName) -> bool {
+        !self.edited && self.messages.get(event).is_some_and(|servers| servers.contains(server))
+    }
+
+    /// Whether it is known as one of the messages that ask.
+    pub(super) fn has(&self, event: &EventId) -> bool {
+        self.messages.contains_key(event)
+    }
+}
+
+/// An answer that is to be followed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Stop {
-    pub(super) by: OwnedUserId,
-    pub(super) at: Timestamp,
+pub(super) struct Answered {
+    /// To the request for which room.
+    pub(super) room_id: OwnedRoomId,
+    pub(super) heard: Heard,
 }
 
 #[cfg(test)]
@@ -143,7 +196,7 @@ mod tests {
     use ruma::{owned_event_id, owned_room_id, owned_user_id};
 
     use super::*;
-    use crate::homeserver::Fault;
+    use crate::{homeserver::Fault, moderation::Answer};
 
     #[test]
     fn what_is_stored_keeps_its_form() {
@@ -195,8 +248,15 @@ mod tests {
         ];
         let draft =
             Draft { words: Some("Please.".into()), shown: vec![owned_room_id!("!room:a.example")] };
-        let stop = Stop { by: owned_user_id!("@mod:a.example"), at };
+        let mut shown = Shown::default();
+        shown.note(owned_event_id!("$asked"), "a.example".try_into().unwrap());
+        let to = owned_event_id!("$asked");
+        let told = Heard::told_by_old(owned_user_id!("@mod:a.example"), to.clone(), Answer::No);
+        let by_the_bot = Heard::by_the_bot(told.by(), &to, Answer::Yes);
+        let in_chat = Heard::in_chat(told.by(), &to, Answer::Stop, None);
+        let answers = [told, by_the_bot, in_chat]
+            .map(|heard| Answered { room_id: owned_room_id!("!room:a.example"), heard });
         let ways = [Way::Knock, Way::Message, Way::DirectMessage];
-        insta::assert_json_snapshot!((request, states, draft, stop, ways));
+        insta::assert_json_snapshot!((request, states, draft, shown, answers, ways));
     }
 }

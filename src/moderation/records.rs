@@ -1,8 +1,17 @@
 //! Where invite requests are kept.
 
-use ruma::{RoomId, UserId};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
-use super::record::{Draft, InviteRequest, Stop};
+use ruma::{OwnedRoomId, RoomId, UserId};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{
+    heard::Heard,
+    record::{Answered, Draft, InviteRequest, Shown, Way},
+};
 use crate::{
     clock::Timestamp,
     migration::{MigrationId, Side},
@@ -15,14 +24,28 @@ pub(super) struct Records {
     store: Store,
     requests: Table<InviteRequest>,
     drafts: Table<Draft>,
-    stops: Table<Stop>,
+    /// Who said of which room that nobody is to be asked there: a mark, which tells neither.
+    stops: Table<Timestamp>,
     /// Which old account was refused in which room: a mark, which tells neither.
     refusals: Table<Timestamp>,
     /// Up to where was heard.
     heard: Table<String>,
-    /// Held while a request is read, changed and written.
-    changing: tokio::sync::Mutex<()>,
+    /// Answers that are to be followed: one of each person to each request.
+    answers: Table<Answered>,
+    /// Who knows what is asked.
+    shown: Table<Shown>,
+    /// When there were direct messages of late, by marks that name nobody and outlive what is
+    /// forgotten.
+    written: Table<Vec<Timestamp>>,
+    /// Held while these are counted.
+    counting: tokio::sync::Mutex<()>,
+    /// One for each migration, held while a request of it is read, changed and written, and never
+    /// while a homeserver is asked: nobody waits for what concerns another migration.
+    changing: Mutex<BTreeMap<MigrationId, Arc<tokio::sync::Mutex<()>>>>,
 }
+
+/// The right to change the requests of one migration, until it is dropped.
+pub(super) type Turn = OwnedMutexGuard<()>;
 
 impl Records {
     pub(super) fn new(store: Store) -> Self {
@@ -32,7 +55,11 @@ impl Records {
             stops: store.table("invite_stop"),
             refusals: store.table("invite_refusal"),
             heard: store.table("invite_heard"),
-            changing: tokio::sync::Mutex::default(),
+            answers: store.table("invite_answer"),
+            shown: store.table("invite_shown"),
+            written: store.table("invite_written"),
+            counting: tokio::sync::Mutex::default(),
+            changing: Mutex::default(),
             store,
         }
     }
@@ -47,12 +74,17 @@ impl Records {
         self.matching(|request| request.room_id == room)
     }
 
+    /// The rooms in which the answer to a message is waited for.
+    pub(super) fn rooms_with_message(&self) -> Result<HashSet<OwnedRoomId>, StoreError> {
+        let asks = |request: &InviteRequest| {
+            request.state.is_live() && request.way.is_none_or(|way| way == Way::Message)
+        };
+        Ok(self.matching(asks)?.into_iter().map(|request| request.room_id).collect())
+    }
+
     /// The requests by which this moderator was asked in a direct message.
     pub(super) fn asked_in_person(&self, user: &UserId) -> Result<Vec<InviteRequest>, StoreError> {
-        self.matching(|request| {
-            request.way == Some(super::Way::DirectMessage)
-                && request.asked.iter().any(|asked| asked == user)
-        })
+        self.matching(|request| request.is_asked_in_person(user))
     }
 
     fn matching(
@@ -71,9 +103,13 @@ impl Records {
         self.requests.get(&key(id, room))
     }
 
-    /// The right to change requests, until it is dropped.
-    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.changing.lock().await
+    /// The right to change the requests of one migration.
+    pub(super) async fn turn(&self, id: MigrationId) -> Turn {
+        let turn = {
+            let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+            changing.entry(id).or_default().clone()
+        };
+        turn.lock_owned().await
     }
 
     /// Adds to `batch` that a request is as it is now.
@@ -88,7 +124,7 @@ impl Records {
         room: &RoomId,
         change: impl FnOnce(&mut InviteRequest),
     ) -> Result<Option<InviteRequest>, StoreError> {
-        let _turn = self.turn().await;
+        let _turn = self.turn(id).await;
         let Some(mut request) = self.request(id, room)? else { return Ok(None) };
         change(&mut request);
         let mut batch = Batch::new();
@@ -116,13 +152,99 @@ impl Records {
         batch.put(&self.drafts, &prefix(id), draft)
     }
 
-    pub(super) fn is_stopped(&self, room: &RoomId) -> Result<bool, StoreError> {
-        self.stops.contains(room.as_str())
+    /// Whether this person said that nobody is to be asked in a room.
+    pub(super) fn is_stopped_by(&self, room: &RoomId, by: &UserId) -> Result<bool, StoreError> {
+        self.stops.contains(&self.stop_mark(room, by))
     }
 
-    pub(super) async fn stop(&self, room: &RoomId, stop: &Stop) -> Result<(), StoreError> {
+    pub(super) async fn stop(
+        &self,
+        room: &RoomId,
+        by: &UserId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        batch.put(&self.stops, room.as_str(), stop)?;
+        batch.put(&self.stops, &self.stop_mark(room, by), &at)?;
+        self.store.commit(batch).await
+    }
+
+    fn stop_mark(&self, room: &RoomId, by: &UserId) -> String {
+        self.store.mark("invite_stop", &format!("{room} {by}"))
+    }
+
+    /// The answers in one migration that are to be followed.
+    pub(super) fn answers(&self, id: MigrationId) -> Result<Vec<Answered>, StoreError> {
+        self.answers.iter_prefix(&prefix(id)).map(|record| record.map(|(_, it)| it)).collect()
+    }
+
+    /// Keeps an answer, in the place of what the same person said before and was not followed yet.
+    pub(super) async fn put_answer(
+        &self,
+        id: MigrationId,
+        room: &RoomId,
+        heard: &Heard,
+    ) -> Result<(), StoreError> {
+        let answered = Answered { room_id: room.to_owned(), heard: heard.clone() };
+        let mut batch = Batch::new();
+        batch.put(&self.answers, &answer_key(id, room, heard.by()), &answered)?;
+        self.store.commit(batch).await
+    }
+
+    /// An answer was followed; another that came meanwhile is not.
+    pub(super) async fn drop_answer(
+        &self,
+        id: MigrationId,
+        room: &RoomId,
+        heard: &Heard,
+    ) -> Result<(), StoreError> {
+        let key = answer_key(id, room, heard.by());
+        if self.answers.get(&key)?.is_none_or(|kept| kept.heard != *heard) {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        batch.remove(&self.answers, &key);
+        self.store.commit(batch).await
+    }
+
+    /// The right to count, until it is dropped.
+    pub(super) async fn counting(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.counting.lock().await
+    }
+
+    pub(super) fn written(&self, what: &str) -> Result<Vec<Timestamp>, StoreError> {
+        let mark = self.store.mark("invite_written", what);
+        Ok(self.written.get(&mark)?.unwrap_or_default())
+    }
+
+    pub(super) fn put_written(
+        &self,
+        batch: &mut Batch,
+        what: &str,
+        times: &Vec<Timestamp>,
+    ) -> Result<(), StoreError> {
+        batch.put(&self.written, &self.store.mark("invite_written", what), times)
+    }
+
+    pub(super) async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.store.commit(batch).await
+    }
+
+    /// Who knows what is asked in a room.
+    pub(super) fn shown(&self, id: MigrationId, room: &RoomId) -> Result<Shown, StoreError> {
+        Ok(self.shown.get(&key(id, room))?.unwrap_or_default())
+    }
+
+    pub(super) async fn change_shown(
+        &self,
+        id: MigrationId,
+        room: &RoomId,
+        change: impl FnOnce(&mut Shown),
+    ) -> Result<(), StoreError> {
+        let _turn = self.turn(id).await;
+        let mut shown = self.shown(id, room)?;
+        change(&mut shown);
+        let mut batch = Batch::new();
+        batch.put(&self.shown, &key(id, room), &shown)?;
         self.store.commit(batch).await
     }
 
@@ -166,7 +288,12 @@ impl Records {
     pub(super) fn forget(&self, batch: &mut Batch, id: MigrationId) -> Result<(), StoreError> {
         for request in self.of(id)? {
             batch.remove(&self.requests, &key(id, &request.room_id));
+            batch.remove(&self.shown, &key(id, &request.room_id));
         }
+        for answered in self.answers(id)? {
+            batch.remove(&self.answers, &answer_key(id, &answered.room_id, answered.heard.by()));
+        }
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         batch.remove(&self.drafts, &prefix(id));
         for side in [Side::Old, Side::New] {
             batch.remove(&self.heard, &heard_key(id, side));
@@ -181,6 +308,10 @@ fn prefix(id: MigrationId) -> String {
 
 fn key(id: MigrationId, room: &RoomId) -> String {
     format!("{}{room}", prefix(id))
+}
+
+fn answer_key(id: MigrationId, room: &RoomId, by: &UserId) -> String {
+    format!("{} {by}", key(id, room))
 }
 
 fn heard_key(id: MigrationId, side: Side) -> String {

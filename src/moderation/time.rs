@@ -102,7 +102,7 @@ impl Inner {
         let now = self.clock.now();
         if request.way == Some(Way::DirectMessage) {
             let Some(moderator) = request.asked.first() else { return Ok(()) };
-            let _turn = self.records.turn().await;
+            let _turn = self.records.turn(id).await;
             let Some(mut reminded) = self.records.request(id, room)? else { return Ok(()) };
             reminded.reminded_at = Some(now);
             let mut batch = Batch::new();

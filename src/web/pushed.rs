@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use futures_util::future::BoxFuture;
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -22,6 +22,9 @@ pub struct Envelope<'a> {
     /// What it is the state of, if it is a state event: of a membership, the member.
     #[serde(borrow, default)]
     pub state_key: Option<Cow<'a, str>>,
+    /// Which one it is.
+    #[serde(default)]
+    pub event_id: Option<OwnedEventId>,
 }
 
 /// A pushed event that an [`Audience`] waits for.
@@ -35,8 +38,13 @@ pub struct Pushed<'a> {
 }
 
 impl<'a> Pushed<'a> {
-    pub(super) fn new(by: &'a Appservice, envelope: Envelope<'a>, content: &'a RawValue) -> Self {
+    pub(crate) fn new(by: &'a Appservice, envelope: Envelope<'a>, content: &'a RawValue) -> Self {
         Self { by, envelope, content }
+    }
+
+    /// What it says, as it came.
+    pub(crate) fn raw_content(&self) -> &str {
+        self.content.get()
     }
 
     /// What it says; nothing if it is not a `C`.
@@ -47,6 +55,9 @@ impl<'a> Pushed<'a> {
 
 /// Who waits for what homeservers push.
 pub trait Audience: std::fmt::Debug + Send + Sync + 'static {
+    /// Sees each event pass, and may remember that for a while, in memory alone.
+    fn pass(&self, _pushed: &Pushed<'_>) {}
+
     /// Whether such an event is of use, said before its content is looked at. Everything else is
     /// dropped: nothing of it is kept, and nothing is written into a log.
     fn awaits(&self, by: &Appservice, envelope: &Envelope<'_>) -> bool;

@@ -16,7 +16,7 @@ use super::{
     credentials::Homeserver,
     done,
     error::Refusal,
-    pushed::{Audience, Envelope, Pushed},
+    pushed::{Audience, Pushed},
 };
 use crate::{
     appservice::Appservice,
@@ -138,8 +138,10 @@ fn sort(
     let transaction: Transaction<'_> = serde_json::from_slice(body)
         .map_err(|error| if error.is_data() { Refusal::BadJson } else { Refusal::NotJson })?;
     let is_awaited = |event: &&RawValue| {
-        serde_json::from_str::<Envelope<'_>>(event.get())
-            .is_ok_and(|envelope| audience.awaits(by, &envelope))
+        open(by, event).is_some_and(|pushed| {
+            audience.pass(&pushed);
+            audience.awaits(by, &pushed.envelope)
+        })
     };
     Ok(transaction.events.into_iter().filter(is_awaited).map(ToOwned::to_owned).collect())
 }
@@ -157,6 +159,7 @@ mod tests {
     use serde_json::{Map, json};
 
     use super::*;
+    use crate::web::Envelope;
 
     /// Waits for messages, and for nothing else.
     #[derive(Debug)]

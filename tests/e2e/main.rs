@@ -12,6 +12,7 @@ mod consent;
 mod course;
 mod fast;
 mod faults;
+mod forged;
 mod gone;
 mod holdings;
 mod interrupted;

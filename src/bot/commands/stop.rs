@@ -19,7 +19,7 @@ pub(super) const COMMAND: Command = Command {
 
 async fn run(context: Context<'_>) -> Result<Answer, Refusal> {
     let said = context.said;
-    let stopped = context.bot.moderation.stop(&said.by, &said.event_id).await?;
+    let stopped = context.bot.moderation.stop(said).await?;
     Ok(if stopped.is_empty() { wording::no_request_to_stop() } else { wording::stopped(&stopped) }
         .into())
 }

@@ -3,7 +3,6 @@
 use matrix_sdk::ruma::{OwnedUserId, UserId};
 
 use super::{
-    labels::room,
     message::{Line, Message, line},
     value::{clean, count},
 };
@@ -11,6 +10,9 @@ use crate::moderation::{InviteRequest, Reply, RequestState, Text, Way, Words};
 
 /// How many characters of a person's own words are sent.
 const LONGEST_WORDS: usize = 500;
+
+/// How many characters of what a room is called are told to moderators in a direct message.
+const LONGEST_ROOM_NAME: usize = 40;
 
 /// What moderators read, who may never have heard of the bot.
 #[derive(Debug)]
@@ -38,7 +40,7 @@ impl Words for ModeratorWords {
 
     fn reminder(&self, request: &InviteRequest) -> Text {
         let place = match request.way {
-            Some(Way::DirectMessage) => line!("in {room}", room = room(&request.room)),
+            Some(Way::DirectMessage) => line!("in {room}", room = asked_room(request)),
             _ => Line::from("here"),
         };
         let new = &request.new;
@@ -95,8 +97,10 @@ impl Words for ModeratorWords {
 impl ModeratorWords {
     fn asking(&self, request: &InviteRequest) -> Message {
         let (old, new) = (&request.old, &request.new);
-        let own = request.words.as_ref().map(|words| Line::text(&clean(words, LONGEST_WORDS)));
         let in_person = request.way == Some(Way::DirectMessage);
+        // To somebody who never spoke with the bot nobody writes in words of their own by it.
+        let own = request.words.as_ref().filter(|_| !in_person);
+        let own = own.map(|words| Line::text(&clean(words, LONGEST_WORDS)));
         let (who, what) = if in_person {
             let who = line!(
                 "**{old} is moving to a new Matrix account, {new},** and cannot invite it to \
@@ -104,7 +108,7 @@ impl ModeratorWords {
                  that moves accounts.",
                 old = old,
                 new = new,
-                room = room(&request.room)
+                room = asked_room(request)
             );
             let what = line!(
                 "Please let it in: type `/invite {new}` in that room, or react to this message with \
@@ -132,12 +136,37 @@ impl ModeratorWords {
             (who, what)
         };
         let who = match own {
-            Some(own) if in_person => line!("{who} They say: {own}", who = who, own = own),
             Some(own) => line!("{own} {who}", who = who, own = own),
             None => who,
         };
         Message::new(who).and(what)
     }
+}
+
+/// A room, to a moderator who is asked in a chat. By its ID, as a link that their own client shows
+/// by the name that the room has for them: what the old account's homeserver says that it is called
+/// is somebody's words, and is told as such, and only where it is no more than a name.
+fn asked_room(request: &InviteRequest) -> Line {
+    let id = request.room_id.as_str();
+    let link = Line::mention(&request.room_id.matrix_to_uri().to_string(), &clean(id, 255));
+    match request.room.name.as_deref().map(|name| clean(name, LONGEST_ROOM_NAME)) {
+        Some(name) if is_mere_name(&name) => {
+            line!(
+                "the room {link}, which they call “{name}”",
+                link = link,
+                name = Line::text(&name)
+            )
+        }
+        _ => line!("the room {link}", link = link),
+    }
+}
+
+/// Whether there is nothing in it that a client would make a link or a mention of, and more than
+/// nothing.
+fn is_mere_name(name: &str) -> bool {
+    let has_link = ["://", "www.", "@", "#", "!"].iter().any(|part| name.contains(part));
+    let is_dotted = |word: &str| word.trim_matches('.').contains('.');
+    !name.is_empty() && !has_link && !name.split_whitespace().any(is_dotted)
 }
 
 /// Who is asked, as links that clients show as people.
@@ -176,7 +205,7 @@ pub(crate) fn asking_moderator_reason(old: &UserId) -> String {
 
 /// What a moderator is told in a direct message who answered there.
 pub(crate) fn chat_reply(reply: Reply, request: &InviteRequest) -> Option<Message> {
-    let (new, label) = (&request.new, room(&request.room));
+    let (new, label) = (&request.new, asked_room(request));
     Some(match reply {
         Reply::Nothing => Message::new(line!(
             "As far as I can see you may not invite people to {room}, so I did nothing.",
@@ -201,7 +230,7 @@ pub(crate) fn chat_reply(reply: Reply, request: &InviteRequest) -> Option<Messag
 /// Nobody is asked about these rooms any more.
 pub(crate) fn stopped(requests: &[InviteRequest]) -> Message {
     let message = Message::new("I ask nobody about this any more, for whomever it may be:");
-    message.list(requests.iter().map(|request| line!("{room}", room = room(&request.room))))
+    message.list(requests.iter().map(asked_room))
 }
 
 /// `stop` by somebody who was asked for nothing.
