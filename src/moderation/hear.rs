@@ -290,9 +290,9 @@ impl Inner {
             self.opened(id, room, None).await?;
         } else if let Some(left) = rooms.leave.get(room) {
             let events = left.timeline.events.iter();
-            let signs = events.filter_map(|event| own_membership(request, event.json().get()));
+            let mut signs = events.filter_map(|event| own_membership(request, event.json().get()));
             // It is out of the room, whatever was before.
-            if let Some(sign @ Sign::KnockRefused { .. }) = signs.last() {
+            if let Some(sign @ Sign::KnockRefused { .. }) = signs.next_back() {
                 self.follow(request, sign, stop).await?;
             }
         }

@@ -1,7 +1,7 @@
 //! Homeservers that put words into other people's mouths: a homeserver's word counts for its own
 //! accounts and for nothing else.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use lab::{Chat, Fault, Person, Proxy, Rule, served_pair, wait};
 use reqwest::Method;
@@ -32,13 +32,15 @@ fn reaction(by: &Person, request: &Value, key: &str) -> Value {
 }
 
 /// Has an account told this by its homeserver, and waits until the bot has dealt with it.
-async fn tell(proxy: &Proxy, events: &Value, room: &RoomId) {
+async fn tell(court: &Court, proxy: &Proxy, events: &Value) {
     const TIMES: usize = 3;
+    // The request that is open would be answered only after half a minute.
+    court.scene.bot.kill().await.unwrap();
     let before = proxy.seen(&Method::GET, "/sync");
-    proxy.add(Rule::on(Method::GET, "/sync", left(room, events)).times(TIMES));
-    // The bot asks for more only when it is through with what it was told. A request that it has
-    // open already is answered by the homeserver when something happens, or else after a while.
-    wait::until("the bot was told", Duration::from_secs(60), || async {
+    proxy.add(Rule::on(Method::GET, "/sync", left(&court.room, events)).times(TIMES));
+    court.scene.bot.start_again().await.unwrap();
+    // The bot asks for more only when it is through with what it was told.
+    wait::until("the bot was told", PATIENCE, || async {
         Ok((proxy.seen(&Method::GET, "/sync") > before + TIMES).then_some(()))
     })
     .await
@@ -73,7 +75,7 @@ async fn the_new_accounts_homeserver_cannot_make_up_a_moderators_yes() {
     let chats = court.scene.consented().await;
     log_in(&chats.new).await;
     let request = ask_in(&court, &chats).await;
-    tell(&proxy, &json!([reaction(&court.moderator, &request, "✅")]), &court.room).await;
+    tell(&court, &proxy, &json!([reaction(&court.moderator, &request, "✅")])).await;
     assert_eq!(invited(&court).await, None);
     // What the moderator says is what their own homeserver pushes.
     react(&court.moderator, &court.room, &request, "✅").await;
@@ -125,7 +127,7 @@ async fn a_yes_that_was_made_up_moves_the_bots_own_hand_no_more() {
     .unwrap();
     let chats = court.asked().await;
     let request = court.request().await;
-    tell(&proxy, &json!([reaction(&court.moderator, &request, "✅")]), &court.room).await;
+    tell(&court, &proxy, &json!([reaction(&court.moderator, &request, "✅")])).await;
     assert_eq!(invited(&court).await, None);
     assert!(!is_in(&court.scene.new, &court.room).await);
     drop(chats);
@@ -179,7 +181,7 @@ async fn a_stop_that_one_migrations_homeserver_tells_of_ends_nobody_elses_reques
             } },
         })
     };
-    tell(&proxy, &json!([stop("$forged")]), &court.room).await;
+    tell(&court, &proxy, &json!([stop("$forged")])).await;
     other.say("status").await.unwrap();
     other.hear_about("waits for the moderators").await.unwrap();
     assert!(!other.transcript().contains("said no"), "{}", other.transcript());
