@@ -346,8 +346,7 @@ impl Account {
         since: Option<String>,
         timeout: Option<Duration>,
     ) -> Result<Synced, Failure> {
-        let is_whole = since.is_none();
-        if is_whole {
+        if since.is_none() {
             // Synapse answers the very same initial sync from a cache for two minutes. A filter
             // that leaves out one more type, which does not exist, is never the very same.
             let asked_at = self.transport.now().as_microsecond();
@@ -358,8 +357,7 @@ impl Account {
         request.since = since;
         request.timeout = timeout;
         request.set_presence = PresenceState::Offline;
-        // What is new since a moment ago is little.
-        let allowance = if is_whole { Allowance::SYNC } else { Allowance::LISTEN };
+        let allowance = Allowance::of_sync(request.since.as_deref());
         let attempt = || {
             let request = sync::Sync(request.clone());
             self.attempt_within(Action::Sync, allowance, request)

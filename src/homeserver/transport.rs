@@ -60,6 +60,13 @@ impl Allowance {
     const CHAT: Self = Self { counted: false, ..Self::SYNC };
 }
 
+impl Allowance {
+    /// That of a sync: what is new since a moment ago is little.
+    pub(super) fn of_sync(since: Option<&str>) -> Self {
+        if since.is_some() { Self::LISTEN } else { Self::SYNC }
+    }
+}
+
 /// Carries requests in place of the HTTP client: to homeservers that are simulated.
 pub trait Carrier: fmt::Debug + Send + Sync {
     /// Brings a request to the homeserver that its URI names, and its answer back, whatever its

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{found, parse, raw};
-use crate::homeserver::{Account, Action, Failure};
+use crate::homeserver::{Account, Action, Failure, transport::Allowance};
 
 impl Account {
     /// Sends a message with any content. The same `transaction` sends it once, however often it is
@@ -148,9 +148,11 @@ impl Account {
     ) -> Result<sync_events::v3::Response, Failure> {
         let mut request = sync_events::v3::Request::new();
         request.filter = Some(filter);
+        let allowance = Allowance::of_sync(since.as_deref());
         request.timeout = since.is_some().then_some(timeout);
         request.since = since;
         request.set_presence = PresenceState::Offline;
-        self.act(Action::Listen, request).await
+        let attempt = || self.attempt_within(Action::Listen, allowance, request.clone());
+        self.run_in_turn(Action::Listen.into(), attempt).await
     }
 }
