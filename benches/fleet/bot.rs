@@ -169,7 +169,7 @@ async fn finish(
 fn said(word: &str, by: &OwnedUserId) -> Result<Said> {
     let event_id = format!("${word}-{}", by.localpart()).try_into()?;
     let room_id = format!("!{}:{}", by.localpart(), by.server_name()).try_into()?;
-    Ok(Said { by: by.clone(), room_id, event_id })
+    Ok(Said { by: by.clone(), room_id, event_id, sent: tern::clock::Timestamp::UNIX_EPOCH })
 }
 
 fn peak_memory() -> Result<u64> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use matrix_sdk::{
     Room,
     deserialized_responses::{
@@ -34,6 +35,8 @@ use super::{
     wording::{self, Message},
 };
 use crate::{
+    bot::records::Room as Record,
+    clock::Timestamp,
     migration::{Refusal, Said},
     store::StoreError,
 };
@@ -42,6 +45,9 @@ use crate::{
 const KEY_WAIT: (Duration, u32) = (Duration::from_millis(500), 20);
 /// After how long a person is told that it takes a while.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// How often somebody is told that what they say is old.
+const A_DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why something could not be dealt with, and would not be with another try.
 #[derive(Debug, thiserror::Error)]
@@ -95,10 +101,14 @@ pub(super) async fn receive(bot: &Bot, room: &Room, event: TimelineEvent) -> Res
 /// Whether it may be a command at all, as far as the envelope shows.
 fn concerns_the_bot(bot: &Bot, event: &TimelineEvent) -> bool {
     let is_state = matches!(event.raw().get_field::<serde_json::Value>("state_key"), Ok(Some(_)));
-    let sent = event.timestamp_raw().map_or(0, |sent| i64::from(sent.get()));
     !is_state
         && event.sender().is_some_and(|sender| sender != bot.me)
-        && sent >= bot.first_started.as_millisecond()
+        && dated(event).is_some_and(|sent| sent >= bot.first_started)
+}
+
+/// When it was said, as its sender's homeserver dates it, in whole milliseconds.
+fn dated(event: &TimelineEvent) -> Option<Timestamp> {
+    Timestamp::from_millisecond(event.timestamp_raw()?.get().into()).ok()
 }
 
 async fn understand(
@@ -108,7 +118,8 @@ async fn understand(
     event: TimelineEvent,
 ) -> Result<Option<Saying>, Undone> {
     let Some(event_id) = event.event_id() else { return Ok(None) };
-    let said = Said { by: sender, room_id: room.room_id().to_owned(), event_id };
+    let sent = dated(&event).unwrap_or(bot.first_started);
+    let said = Said { by: sender, room_id: room.room_id().to_owned(), event_id, sent };
     let Some(event) = decrypted(bot, room, event).await? else {
         return Ok(Some(Saying { said, what: What::Unreadable, encrypted: true }));
     };
@@ -192,6 +203,9 @@ async fn decrypted(
 async fn follow(bot: &Bot, saying: &Saying) -> Result<(), Undone> {
     let said = &saying.said;
     let was_handled = bot.shared.migrations.is_handled(&said.event_id)?;
+    if !was_handled && bot.shared.migrations.is_old(said)? {
+        return pass_over(bot, saying).await;
+    }
     let answer = match &saying.what {
         What::Message(words) if was_handled => tell_again(bot, said, words).await,
         _ if was_handled => return Ok(()),
@@ -201,8 +215,29 @@ async fn follow(bot: &Bot, saying: &Saying) -> Result<(), Undone> {
     };
     give(bot, said, answer).await?;
     // What changed something has marked itself; to mark it twice changes nothing.
-    bot.shared.migrations.handled(&said.by, &said.event_id).await?;
+    bot.shared.migrations.handled(said).await?;
     Ok(())
+}
+
+/// What is old is never obeyed: said before its sender's last `forget`, or before what was answered
+/// long ago. It may come again by a restart, or by a homeserver that tells of it twice. A secret
+/// in it is deleted all the same; and somebody whose homeserver's clock is slow is told why
+/// nothing happens, once a day in each room.
+async fn pass_over(bot: &Bot, saying: &Saying) -> Result<(), Undone> {
+    let (said, now) = (&saying.said, bot.shared.clock.now());
+    tracing::info!(account = %said.by, "what was said is old; nothing is done");
+    let What::Message(words) = &saying.what else { return Ok(()) };
+    if words.may_hold_secret() {
+        redact_secret(bot, said).await;
+    }
+    let record = bot.shared.records.room(&said.room_id)?;
+    if record.passed_over.is_some_and(|told| now.duration_since(told) < A_DAY) {
+        return Ok(());
+    }
+    let transaction = Cause::command(&said.event_id).transaction("old");
+    bot.talk.say(&said.room_id, &wording::said_before(), transaction).await?;
+    let record = Record { passed_over: Some(now), ..record };
+    Ok(bot.shared.records.put_room(&said.room_id, &record).await?)
 }
 
 /// Sends an answer to the room of the command.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
+    clock::Timestamp,
     migration::{MigrationId, PlanId, Side},
     store::{Batch, Scope, Store, StoreError, Table},
 };
@@ -47,6 +48,9 @@ pub(super) struct Room {
     /// uses when a moderator says so. In a direct message that grew it never does.
     #[serde(default)]
     pub(super) stays: bool,
+    /// When it was last told here that what was said is old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) passed_over: Option<Timestamp>,
 }
 
 /// A person who talks with the bot, or is to be talked to.
@@ -336,6 +340,7 @@ mod tests {
             greeted: true,
             silent: false,
             stays: true,
+            passed_over: Some(Timestamp::UNIX_EPOCH),
         };
         let progress = ProgressMessage {
             room_id: room_id!("!chat:example.org").to_owned(),

@@ -1,14 +1,15 @@
 //! What migrations write down: typed tables, and changes that are committed as one.
 
+mod handled;
 mod notices;
 mod steps;
 #[cfg(test)]
 mod tests;
 
 use ruma::{OwnedMxcUri, OwnedUserId};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use self::handled::Handled;
 use super::{
     Event, Migration, MigrationId, Notice, Plan, Report, Said, Side, StepResult,
     fast::{Lobby, Opening},
@@ -39,15 +40,8 @@ pub(crate) struct Journal {
     surveys_begun: Table<u32>,
     reports: Table<Report>,
     notices: Table<Notice>,
-    handled: Table<Handled>,
+    handled: Handled,
     reader: std::sync::Mutex<Option<mpsc::UnboundedSender<Notice>>>,
-}
-
-/// The mark that a command was followed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Handled {
-    by: OwnedUserId,
-    at: Timestamp,
 }
 
 /// A change of one migration, with everything that becomes true together with it.
@@ -105,8 +99,11 @@ impl<'a> Change<'a> {
 }
 
 impl Journal {
-    pub(crate) fn new(store: Store) -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// When what is kept in order cannot be read.
+    pub(crate) fn open(store: Store) -> Result<Self, StoreError> {
+        Ok(Self {
             migrations: store.table("migration"),
             plans: store.table("plan"),
             rooms: store.table("room"),
@@ -119,10 +116,10 @@ impl Journal {
             surveys_begun: store.table("survey_begun"),
             reports: store.table("report"),
             notices: store.table("notice"),
-            handled: store.table("handled"),
+            handled: Handled::open(&store)?,
             reader: std::sync::Mutex::default(),
             store,
-        }
+        })
     }
 
     /// A mark by which something is known again, and which tells nobody what it is.
@@ -172,7 +169,9 @@ impl Journal {
         if let Some(report) = report {
             batch.put(&self.reports, &key, report)?;
         }
-        self.put_handled(&mut batch, said, now)?;
+        if let Some(said) = said {
+            self.handled.put(&mut batch, said, now)?;
+        }
         let notices = events
             .into_iter()
             .map(|(side, event)| {
@@ -207,7 +206,7 @@ impl Journal {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        self.put_handled(&mut batch, Some(said), now)?;
+        self.handled.put(&mut batch, said, now)?;
         let notices = accounts
             .into_iter()
             .map(|(id, to)| self.put_notice(&mut batch, id, to, None, event.clone()))
@@ -248,13 +247,9 @@ impl Journal {
                 batch.remove(&self.notices, &key);
             }
         }
-        for record in self.handled.iter() {
-            let Some((key, handled)) = readable(record)? else { continue };
-            if migration.side_of(&handled.by).is_some() {
-                batch.remove(&self.handled, &key);
-            }
-        }
-        self.put_handled(&mut batch, Some(said), now)?;
+        // The marks of what was said stay, or it could be said again by a restart.
+        self.handled.put(&mut batch, said, now)?;
+        self.handled.put_forgotten(&mut batch, said, now)?;
         let notice = tell
             .map(|(to, event)| self.put_notice(&mut batch, migration.id, to, None, event))
             .transpose()?;

@@ -82,6 +82,8 @@ pub struct Said {
     pub room_id: OwnedRoomId,
     /// The message or reaction.
     pub event_id: OwnedEventId,
+    /// When, as its sender's homeserver dates it.
+    pub sent: Timestamp,
 }
 
 /// What an admin decides about all migrations.
@@ -181,7 +183,7 @@ impl Migrations {
         appservices: Appservices,
         clock: SharedClock,
     ) -> Result<Self, StoreError> {
-        let journal = Journal::new(store.clone());
+        let journal = Journal::open(store.clone())?;
         let stored = journal.migrations()?;
         let asking = Asking::new(store.clone());
         let jobs = stored

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use ruma::{EventId, UserId};
+use ruma::{EventId, RoomId, UserId};
 use tokio::sync::{mpsc, watch};
 
 use super::{
     Access, FastOffer, Job, Migration, MigrationId, Migrations, Notice, Phase, Plan, Progress,
-    Reading, Refusal, Report, Side, Wait,
+    Reading, Refusal, Report, Said, Side, Wait,
     estimate::{self, BUDGETS, Work},
     report::{Check, Findings},
     step::RoomRecord,
@@ -60,8 +60,38 @@ impl Migrations {
     /// # Errors
     ///
     /// When that cannot be written down.
-    pub async fn handled(&self, by: &UserId, event: &EventId) -> Result<(), StoreError> {
-        self.0.journal.handled(by, event, self.0.now()).await
+    pub async fn handled(&self, said: &Said) -> Result<(), StoreError> {
+        self.0.journal.handled(said, self.0.now()).await
+    }
+
+    /// Whether this is too old to be obeyed, whatever it says: older than the last `forget` of its
+    /// sender, or than what the sender said so long ago that it is not known any more what of it
+    /// [was followed](Self::is_handled).
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn is_old(&self, said: &Said) -> Result<bool, StoreError> {
+        self.0.journal.is_old(said, self.0.now())
+    }
+
+    /// A number for [`settle`](Self::settle), greater than all before.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub fn next_mark(&self) -> Result<u64, StoreError> {
+        self.0.journal.next_mark()
+    }
+
+    /// What the bot's homeserver told before it told what this number was taken for is dealt with,
+    /// and is not told again. So it need not be known event by event any longer.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written down.
+    pub async fn settle(&self, before: u64) -> Result<(), StoreError> {
+        self.0.journal.settle(before, self.0.now()).await
     }
 
     /// The migration that the account takes part in, or else the last one that it took part in,
@@ -107,6 +137,14 @@ impl Migrations {
                 migration.new.user_id == new && migration.phase == Phase::AwaitingConsent
             })
             .collect()
+    }
+
+    /// Whether moderators of this room were asked to let somebody in, and may still do so.
+    pub fn awaits_moderators_of(&self, room: &RoomId) -> bool {
+        let awaits = |migration: &Migration| {
+            !migration.phase.is_over() && migration.awaited.contains_key(room)
+        };
+        self.0.all_jobs().iter().any(|job| job.look(awaits))
     }
 
     /// How many migrations are in each phase.

@@ -302,7 +302,7 @@ async fn a_push_rule_that_may_be_given_in_part_is_stored_in_this_form() {
     let dir = tempfile::TempDir::new().unwrap();
     let mut rng = StdRng::seed_from_u64(1);
     let store = Store::open(dir.path(), &dir.path().join("key"), &mut rng).unwrap();
-    let journal = Journal::new(store.clone());
+    let journal = Journal::open(store.clone()).unwrap();
     journal.begin_rule(MigrationId(7), "underride/.m.rule.message").await.unwrap();
     let records = store.table::<serde_json::Value>("rule_begun");
     let records: BTreeMap<_, _> = records.iter().map(Result::unwrap).collect();

@@ -13,7 +13,7 @@ use ruma::{OwnedEventId, OwnedUserId, UserId};
 use tern::{
     access::Login,
     appservice::Appservices,
-    clock::Clock as _,
+    clock::{Clock as _, Timestamp},
     homeserver::Transport,
     migration::{Event, Migrations, Phase, Refusal, Said, Settings},
     moderation::Moderation,
@@ -164,5 +164,6 @@ async fn ask(moderation: &Moderation, said: &Said) -> Result<(), Refusal> {
 
 fn said(word: &str, by: &UserId) -> Said {
     let event_id: OwnedEventId = format!("${word}-{}", by.server_name()).try_into().unwrap();
-    Said { by: by.to_owned(), room_id: "!chat:old.example".try_into().unwrap(), event_id }
+    let room_id = "!chat:old.example".try_into().unwrap();
+    Said { by: by.to_owned(), room_id, event_id, sent: Timestamp::UNIX_EPOCH }
 }

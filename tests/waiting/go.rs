@@ -15,7 +15,7 @@ use serde_json::json;
 use tern::{
     access::Login,
     appservice::{Appservice, Appservices},
-    clock::{Clock as _, HeldClock},
+    clock::{Clock as _, HeldClock, Timestamp},
     migration::{Event, Migrations, PlanId, PlanNumber, Said, Side},
     secret::Secret,
 };
@@ -259,6 +259,7 @@ impl Scene {
             by: by.to_owned(),
             room_id: "!chat:old.example".try_into().unwrap(),
             event_id: format!("$word{}", onlooker.words).try_into().unwrap(),
+            sent: Timestamp::UNIX_EPOCH,
         }
     }
 

@@ -145,5 +145,6 @@ pub(crate) fn said(word: &str, by: &UserId) -> Said {
         by: by.to_owned(),
         room_id: "!chat:old.example".try_into().unwrap(),
         event_id: event_id.try_into().unwrap(),
+        sent: Timestamp::UNIX_EPOCH,
     }
 }

@@ -32,7 +32,7 @@ pub(in crate::bot) async fn run_shown(
     match migrations.go(said, shown).await {
         Err(Refusal::PlanChanged) => {
             // Before the other plan is shown: repeated after a crash, this `go` would mean that one.
-            migrations.handled(&said.by, &said.event_id).await?;
+            migrations.handled(said).await?;
             choices::show_with(context, wording::plan_instead)
         }
         done => done.map(|()| Answer::by_notice()),

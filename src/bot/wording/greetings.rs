@@ -65,6 +65,18 @@ pub(crate) fn unreadable() -> Message {
     .and("Please send it again. If that does not help, start a new direct chat with me.")
 }
 
+/// For words that are older than what was answered already.
+pub(crate) fn said_before() -> Message {
+    Message::new(
+        "I passed over something that was said here. It is dated before your last `forget`, or \
+         before what I answered long ago, so I take it for old, and did nothing.",
+    )
+    .and(
+        "Did you say it just now? Then the clock of your homeserver is slow. Say it again later, or \
+         tell the admin of your homeserver.",
+    )
+}
+
 /// While something takes longer than people like to wait.
 pub(crate) fn looking() -> Message {
     Message::new("Looking… This takes a moment.")

@@ -111,6 +111,7 @@ fn greetings() {
         ("hint", hint(&me())),
         ("staying", staying(&me())),
         ("crowded", crowded(&me())),
+        ("said before", said_before()),
         ("unreadable", unreadable()),
         ("looking", looking()),
         ("broken", broken()),

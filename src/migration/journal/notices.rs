@@ -2,10 +2,10 @@
 
 use std::sync::PoisonError;
 
-use ruma::{EventId, OwnedUserId, UserId};
+use ruma::{EventId, OwnedUserId};
 use tokio::sync::mpsc;
 
-use super::{Committed, Handled, Journal, number, readable};
+use super::{Committed, Journal, number, readable};
 use crate::{
     clock::Timestamp,
     migration::{Event, MigrationId, Notice, Said},
@@ -60,28 +60,25 @@ impl Journal {
     }
 
     pub(crate) fn is_handled(&self, event: &EventId) -> Result<bool, StoreError> {
-        self.handled.contains(event.as_str())
+        self.handled.contains(event)
     }
 
-    pub(crate) async fn handled(
-        &self,
-        by: &UserId,
-        event: &EventId,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn is_old(&self, said: &Said, now: Timestamp) -> Result<bool, StoreError> {
+        self.handled.is_old(said, now)
+    }
+
+    pub(crate) async fn handled(&self, said: &Said, now: Timestamp) -> Result<(), StoreError> {
         let mut batch = Batch::new();
-        batch.put(&self.handled, event.as_str(), &Handled { by: by.to_owned(), at })?;
-        self.store.commit(batch).await
+        self.handled.put(&mut batch, said, now)?;
+        self.commit_batch(batch).await
     }
 
-    pub(super) fn put_handled(
-        &self,
-        batch: &mut Batch,
-        said: Option<&Said>,
-        at: Timestamp,
-    ) -> Result<(), StoreError> {
-        let Some(said) = said else { return Ok(()) };
-        let handled = Handled { by: said.by.clone(), at };
-        batch.put(&self.handled, said.event_id.as_str(), &handled)
+    /// A number greater than those of all marks so far.
+    pub(crate) fn next_mark(&self) -> Result<u64, StoreError> {
+        self.store.next_id()
+    }
+
+    pub(crate) async fn settle(&self, before: u64, now: Timestamp) -> Result<(), StoreError> {
+        self.handled.settle(before, now).await
     }
 }

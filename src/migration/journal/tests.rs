@@ -32,7 +32,7 @@ async fn a_damaged_record_stands_in_the_way_of_no_cancel_and_no_forget() {
     batch.put(&table("notice"), &number(1), &damaged).unwrap();
     store.commit(batch).await.unwrap();
 
-    let journal = Journal::new(store.clone());
+    let journal = Journal::open(store.clone()).unwrap();
     assert!(journal.plan(id).unwrap().is_none() && journal.report(id).unwrap().is_none());
     assert!(journal.lobby(id).unwrap().is_none() && journal.direct_chats(id).unwrap().is_none());
     assert!(journal.rooms(id).unwrap().is_empty() && journal.holdings(id).unwrap().is_empty());
@@ -42,6 +42,7 @@ async fn a_damaged_record_stands_in_the_way_of_no_cancel_and_no_forget() {
         by: migration.old.user_id.clone(),
         room_id: "!chat:a.example".try_into().unwrap(),
         event_id: "$forget".try_into().unwrap(),
+        sent: now,
     };
     journal.delete(&migration, &said, None, Batch::new(), now).await.unwrap();
     for name in OF_ONE.iter().chain(&OF_MANY) {
