@@ -4,7 +4,11 @@
 
 use matrix_sdk::{
     Client, Room,
-    ruma::{UserId, api::client::room::create_room, events::StateEventType},
+    ruma::{
+        UserId,
+        api::client::{membership::join_room_by_id, room::create_room},
+        events::StateEventType,
+    },
 };
 
 use super::retry::{Failed, Fate, fate};
@@ -84,7 +88,13 @@ impl Hands {
     pub(super) async fn join(&self, room: &Room) -> Result<(), Mishap> {
         match &self.own_user {
             Some(own_user) => Ok(own_user.join(room.room_id()).await?),
-            None => Ok(room.join().await?),
+            // Not `Room::join`, which also writes down for each chat which all chats are: that grows
+            // with everybody who ever wrote to the bot.
+            None => {
+                let request = join_room_by_id::v3::Request::new(room.room_id().to_owned());
+                self.client.send(request).await.map_err(matrix_sdk::Error::from)?;
+                Ok(())
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! Which rooms are direct messages, and what is said in those that are not.
 
-use std::time::Duration;
-
 use matrix_sdk::{
     Room, RoomMemberships, RoomState,
-    ruma::{OwnedUserId, UserId, events::room::member::MembershipState},
+    ruma::{
+        OwnedUserId, UserId, api::client::membership::leave_room,
+        events::room::member::MembershipState,
+    },
 };
 
 use super::{
@@ -43,33 +44,11 @@ pub(super) async fn company(bot: &Bot, room: &Room) -> Result<Company, matrix_sd
     })
 }
 
-/// Pauses after which a refused invitation is tried again. A homeserver may send an invitation out
-/// before it knows of it itself, and says until then that there is none.
-const AGAIN_AFTER: [Duration; 3] =
-    [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
-
-/// Accepts an invitation.
-pub(super) async fn accept_invitation(bot: &Bot, room: &Room) {
-    let mut pauses = AGAIN_AFTER.into_iter();
-    loop {
-        let joined = until_final(&bot.shared.clock, || async {
-            // Meanwhile it may have been taken back.
-            if room.state() == RoomState::Invited { bot.hands.join(room).await } else { Ok(()) }
-        });
-        let Err(error) = joined.await else { return };
-        let Some(pause) = pauses.next() else {
-            tracing::warn!(room = %room.room_id(), %error, "an invitation could not be accepted");
-            return;
-        };
-        bot.shared.clock.sleep(pause).await;
-    }
-}
-
 /// Sees who is in a room now, and says what there is to say about that.
 pub(super) async fn look(bot: &Bot, room: &Room) -> Result<(), Undone> {
     let record = bot.shared.records.room(room.room_id())?;
     match company(bot, room).await? {
-        Company::NotThere => bot.shared.records.forget_room(room.room_id()).await?,
+        Company::NotThere => let_go(bot, room).await?,
         Company::None => alone(bot, room, record).await?,
         Company::One(_) if record.greeted || record.silent => {}
         Company::One(_) => greet(bot, room, record).await?,
@@ -77,6 +56,17 @@ pub(super) async fn look(bot: &Bot, room: &Room) -> Result<(), Undone> {
         Company::Many => fall_silent(bot, room, record).await?,
     }
     bot.company_changed.send_modify(|count| *count += 1);
+    Ok(())
+}
+
+/// The bot is not in the room any more: nothing is kept of it, not by the client either.
+async fn let_go(bot: &Bot, room: &Room) -> Result<(), Undone> {
+    bot.shared.records.forget_room(room.room_id()).await?;
+    if matches!(room.state(), RoomState::Left | RoomState::Banned)
+        && let Err(error) = room.forget().await
+    {
+        tracing::debug!(room = %room.room_id(), %error, "a room that was left is not forgotten");
+    }
     Ok(())
 }
 
@@ -145,9 +135,12 @@ pub(super) async fn membership(
     Ok(room.get_member(user).await?.map(|member| member.membership().clone()))
 }
 
-/// Leaves a room for good.
+/// Leaves a room for good, or declines the invitation to it. This room only: `Room::leave` would
+/// leave those as well that it names as its predecessors, which whoever made it can make up.
 pub(super) async fn leave(bot: &Bot, room: &Room) -> Result<(), Undone> {
-    until_final(&bot.shared.clock, || room.leave()).await?;
+    let request = leave_room::v3::Request::new(room.room_id().to_owned());
+    let left = || async { bot.client.send(request.clone()).await.map_err(matrix_sdk::Error::from) };
+    until_final(&bot.shared.clock, left).await?;
     bot.shared.records.forget_room(room.room_id()).await?;
     Ok(())
 }

@@ -1,16 +1,16 @@
-//! What the homeserver tells: handed on to a task for each room, so that one person's slow command
-//! delays nobody else's.
+//! What the homeserver tells: handed on to a [queue](super::queues) for each room.
 //!
 //! matrix-sdk remembers how far it has read before anything was done about it. So the bot remembers
 //! for itself up to where everything is dealt with, and after a restart asks for what came since.
-//! What was dealt with already is known by its event ID.
+//! What was dealt with already is known by its event ID, until the bot remembers to be past it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{Arc, Weak},
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use matrix_sdk::{
     config::{SyncSettings, SyncToken},
     deserialized_responses::TimelineEvent,
@@ -28,11 +28,13 @@ use matrix_sdk::{
     },
     sync::{JoinedRoomUpdate, State, SyncResponse},
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{
     End,
     inbox::{self, Undone},
+    invitations::Invitations,
+    queues::{Attendant, Job, Queues, Span, Ticket},
     retry::{Backoff, Fate, fate, until_final},
     rooms,
     shared::Bot,
@@ -41,44 +43,46 @@ use crate::store::StoreError;
 
 /// How long the homeserver may hold a sync when nothing happens.
 const LONG_POLL: Duration = Duration::from_secs(30);
-
+/// How many rooms are looked at at once after a start.
+const LOOKS: u32 = 16;
 /// How many pages of what a sync left out of one room are read, of a hundred events each: what is
 /// further back was said to nobody who waits.
 const MOST_PAGES: usize = 50;
 
-/// Held by everything that one sync brought, until it is dealt with.
-type Ticket = Arc<()>;
-
-/// Something for a room's task.
-enum Job {
-    /// An event, as it was said.
-    Event(Box<TimelineEvent>),
-    /// Events that a sync left out because there were too many: those before the first token, and
-    /// not before the second.
-    Gap { before: String, not_before: String },
-    /// Who is in the room may have changed.
-    Look,
-    /// An invitation to the room.
-    Invitation,
-}
-
 /// Reads what happens, until the session is gone.
 pub(super) struct Sync {
     bot: Arc<Bot>,
-    rooms: HashMap<OwnedRoomId, mpsc::UnboundedSender<(Job, Ticket)>>,
-    /// Each job that was not finished when they are stopped comes again.
+    queues: Queues<Arc<Bot>>,
+    invitations: Invitations<Arc<Bot>>,
     tasks: JoinSet<()>,
-    /// What is not dealt with as a whole yet: where it ends, and what is held by what came with it.
-    open: VecDeque<(String, Weak<()>)>,
+    /// What is not dealt with as a whole yet.
+    open: VecDeque<Open>,
     /// Up to where was read.
     read_until: Option<String>,
+}
+
+/// What one sync brought.
+struct Open {
+    /// Where it ends.
+    until: String,
+    /// Held by what came with it.
+    held: Weak<()>,
+    /// Less than the numbers of the marks of what came with it.
+    mark: u64,
+}
+
+impl Open {
+    fn is_done(&self) -> bool {
+        self.held.strong_count() == 0
+    }
 }
 
 impl Sync {
     pub(super) fn new(bot: Arc<Bot>) -> Self {
         Self {
+            queues: Queues::new(bot.clone()),
+            invitations: Invitations::new(bot.clone()),
             bot,
-            rooms: HashMap::new(),
             tasks: JoinSet::new(),
             open: VecDeque::new(),
             read_until: None,
@@ -91,14 +95,27 @@ impl Sync {
             self.catch_up(since).await?;
         }
         self.once(Duration::ZERO).await?;
-        let ticket = Ticket::default();
         for room in self.bot.client.invited_rooms() {
-            self.hand_on(room.room_id(), Job::Invitation, &ticket);
+            self.invitations.add_room(&room).await;
         }
-        for room in self.bot.client.joined_rooms() {
-            self.hand_on(room.room_id(), Job::Look, &ticket);
-        }
+        self.look_everywhere();
         Ok(())
+    }
+
+    /// Has all rooms looked at, some at a time.
+    fn look_everywhere(&mut self) {
+        let rooms = self.bot.client.joined_rooms();
+        let rooms: Vec<OwnedRoomId> =
+            rooms.into_iter().map(|room| room.room_id().to_owned()).collect();
+        let queues = self.queues.clone();
+        self.tasks.spawn(async move {
+            let permits = Arc::new(Semaphore::new(LOOKS as usize));
+            for room in rooms {
+                // It is never closed.
+                let Ok(permit) = permits.clone().acquire_owned().await else { return };
+                queues.look(&room, Some(permit));
+            }
+        });
     }
 
     /// Goes on reading.
@@ -113,6 +130,8 @@ impl Sync {
     /// Stops the tasks of all rooms, and waits for that.
     pub(super) async fn stop(&mut self) {
         self.tasks.shutdown().await;
+        self.queues.stop().await;
+        self.invitations.stop().await;
     }
 
     /// What was said since everything was dealt with. A plain request: given an older token,
@@ -125,6 +144,7 @@ impl Sync {
             timeout: Some(Duration::ZERO),
         });
         let mut backoff = Backoff::new(self.bot.shared.clock.clone());
+        let mark = self.bot.shared.migrations.next_mark()?;
         let response = loop {
             match self.bot.client.send(request.clone()).await {
                 Ok(response) => break response,
@@ -132,15 +152,15 @@ impl Sync {
             }
         };
         let ticket = Ticket::default();
+        let span = Span { before: response.next_batch.clone(), not_before: since.clone() };
         for (room, update) in response.rooms.join {
             let timeline = update.timeline;
-            self.fill_gap(&room, timeline.limited, timeline.prev_batch, Some(&since), &ticket);
-            for event in timeline.events {
-                let event = TimelineEvent::from_plaintext(event);
-                self.hand_on(&room, Job::Event(Box::new(event)), &ticket);
-            }
+            let gap = gap(timeline.limited, timeline.prev_batch, Some(&since));
+            let events = timeline.events.into_iter().map(TimelineEvent::from_plaintext).map(said);
+            let jobs = gap.into_iter().chain(events).collect();
+            self.queues.deal_with(&room, jobs, Some(&span), &ticket);
         }
-        self.open.push_back((response.next_batch, Arc::downgrade(&ticket)));
+        self.opened(response.next_batch, &ticket, mark);
         self.read_until = Some(since);
         Ok(())
     }
@@ -155,6 +175,7 @@ impl Sync {
             .filter(filter().into());
         let mut backoff = Backoff::new(self.bot.shared.clock.clone());
         let mut was_away = false;
+        let mark = self.bot.shared.migrations.next_mark()?;
         let response = loop {
             match self.bot.client.sync_once(settings.clone()).await {
                 Ok(response) => break response,
@@ -170,7 +191,7 @@ impl Sync {
         if was_away {
             tracing::info!("the bot's homeserver answers again");
         }
-        self.distribute(response);
+        self.distribute(response, mark).await;
         self.remember().await?;
         Ok(())
     }
@@ -190,77 +211,80 @@ impl Sync {
         }
     }
 
-    fn distribute(&mut self, response: SyncResponse) {
+    async fn distribute(&mut self, response: SyncResponse, mark: u64) {
         let ticket = Ticket::default();
         let since = self.read_until.replace(response.next_batch.clone());
+        let span = since.map(|not_before| Span { before: response.next_batch.clone(), not_before });
         for (room, update) in response.rooms.joined {
-            self.hand_on_update(&room, update, since.as_deref(), &ticket);
+            self.hand_on(&room, update, span.as_ref(), &ticket);
         }
         for room in response.rooms.invited.keys() {
-            self.hand_on(room, Job::Invitation, &ticket);
+            if let Some(room) = self.bot.client.get_room(room) {
+                self.invitations.add_room(&room).await;
+            }
         }
         for room in response.rooms.left.keys() {
-            self.hand_on(room, Job::Look, &ticket);
+            self.queues.look(room, None);
         }
-        self.open.push_back((response.next_batch, Arc::downgrade(&ticket)));
+        self.opened(response.next_batch, &ticket, mark);
     }
 
-    fn hand_on_update(
+    fn hand_on(
         &mut self,
         room: &RoomId,
         update: JoinedRoomUpdate,
-        since: Option<&str>,
+        span: Option<&Span>,
         ticket: &Ticket,
     ) {
         if company_may_have_changed(&update) {
-            self.hand_on(room, Job::Look, ticket);
+            self.queues.look(room, None);
         }
         let timeline = update.timeline;
-        self.fill_gap(room, timeline.limited, timeline.prev_batch, since, ticket);
-        for event in timeline.events {
-            self.hand_on(room, Job::Event(Box::new(event)), ticket);
+        let since = span.map(|span| span.not_before.as_str());
+        let gap = gap(timeline.limited, timeline.prev_batch, since);
+        let jobs: Vec<_> = gap.into_iter().chain(timeline.events.into_iter().map(said)).collect();
+        if !jobs.is_empty() {
+            self.queues.deal_with(room, jobs, span, ticket);
         }
     }
 
-    fn fill_gap(
-        &mut self,
-        room: &RoomId,
-        limited: bool,
-        before: Option<String>,
-        since: Option<&str>,
-        ticket: &Ticket,
-    ) {
-        if let (true, Some(before), Some(not_before)) = (limited, before, since) {
-            self.hand_on(room, Job::Gap { before, not_before: not_before.to_owned() }, ticket);
+    /// Notes what one sync brought. One that is dealt with already, and waits only for one before it,
+    /// gives its place to the next: so no more are kept than are held by something.
+    fn opened(&mut self, until: String, ticket: &Ticket, mark: u64) {
+        let held = Arc::downgrade(ticket);
+        let waits = self.open.len() > 1 && self.open.back().is_some_and(Open::is_done);
+        match self.open.back_mut().filter(|_| waits) {
+            // What came with the one before was marked after that one's number.
+            Some(last) => *last = Open { until, held, mark: last.mark },
+            None => self.open.push_back(Open { until, held, mark }),
         }
-    }
-
-    fn hand_on(&mut self, room: &RoomId, job: Job, ticket: &Ticket) {
-        let (bot, tasks) = (&self.bot, &mut self.tasks);
-        let mut begin = || {
-            let (queue, jobs) = mpsc::unbounded_channel();
-            tasks.spawn(attend(bot.clone(), room.to_owned(), jobs));
-            queue
-        };
-        let queue = self.rooms.entry(room.to_owned()).or_insert_with(&mut begin);
-        if queue.is_closed() {
-            tracing::error!(%room, "the task of a room has died; it gets another");
-            *queue = begin();
-        }
-        let _ = queue.send((job, ticket.clone()));
     }
 
     /// Writes down up to where everything is dealt with.
     async fn remember(&mut self) -> Result<(), StoreError> {
         let mut done = None;
-        while self.open.front().is_some_and(|(_, held)| held.strong_count() == 0) {
+        while self.open.front().is_some_and(Open::is_done) {
             done = self.open.pop_front();
         }
-        match done {
-            Some((token, _)) => self.bot.shared.records.set_handled_until(&token).await,
-            None => Ok(()),
-        }
+        let Some(Open { until, .. }) = done else { return Ok(()) };
+        self.bot.shared.records.set_handled_until(&until).await?;
+        let migrations = &self.bot.shared.migrations;
+        let before = match self.open.front() {
+            Some(open) => open.mark,
+            None => migrations.next_mark()?,
+        };
+        migrations.settle(before).await
     }
+}
+
+fn said(event: TimelineEvent) -> Job {
+    Job::Event(Box::new(event))
+}
+
+/// What a sync left out because there was too much.
+fn gap(limited: bool, before: Option<String>, since: Option<&str>) -> Option<Job> {
+    let (before, not_before) = (before.filter(|_| limited)?, since?.to_owned());
+    Some(Job::Gap(Span { before, not_before }))
 }
 
 /// Little: the bot needs no presence, no receipts, and nobody's avatar.
@@ -283,16 +307,13 @@ fn company_may_have_changed(update: &JoinedRoomUpdate) -> bool {
             .any(|event| is_member(event.raw().get_field("type").ok().flatten()))
 }
 
-/// A room's task: one job after the other.
-async fn attend(
-    bot: Arc<Bot>,
-    room: OwnedRoomId,
-    mut jobs: mpsc::UnboundedReceiver<(Job, Ticket)>,
-) {
-    while let Some((job, _ticket)) = jobs.recv().await {
-        if let Err(error) = attend_to(&bot, &room, job).await {
-            tracing::error!(%room, %error, "something said in a room could not be dealt with");
-        }
+impl Attendant for Arc<Bot> {
+    fn attend<'a>(&'a self, room: &'a RoomId, job: Job) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Err(error) = attend_to(self, room, job).await {
+                tracing::error!(%room, %error, "something said in a room could not be dealt with");
+            }
+        })
     }
 }
 
@@ -300,12 +321,8 @@ async fn attend_to(bot: &Bot, room: &RoomId, job: Job) -> Result<(), Undone> {
     let Some(room) = bot.client.get_room(room) else { return Ok(()) };
     match job {
         Job::Event(event) => inbox::receive(bot, &room, *event).await,
-        Job::Gap { before, not_before } => fill(bot, &room, before, not_before).await,
-        Job::Look => rooms::look(bot, &room).await,
-        Job::Invitation => {
-            rooms::accept_invitation(bot, &room).await;
-            Ok(())
-        }
+        Job::Gap(Span { before, not_before }) => fill(bot, &room, before, not_before).await,
+        Job::Look(_permit) => rooms::look(bot, &room).await,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::scene::Scene;
 const SOON: Duration = Duration::from_secs(20);
 
 /// A direct message with the bot, without encryption and without a client.
-async fn direct_message(account: &Account, scene: &Scene<'_>) -> OwnedRoomId {
+pub(crate) async fn direct_message(account: &Account, scene: &Scene<'_>) -> OwnedRoomId {
     let room = account.create_room(RoomSpec::direct(scene.bot.user_id())).await.unwrap();
     wait::until("the bot joins", Duration::from_secs(120), || async {
         let bot = account.member(&room, scene.bot.user_id()).await?;

@@ -35,5 +35,6 @@ mod secrets;
 mod service;
 mod service_limits;
 mod start;
+mod strangers;
 mod thousand;
 mod whole;

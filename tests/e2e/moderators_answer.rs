@@ -23,7 +23,9 @@ async fn inviters(court: &Court) -> Vec<Value> {
 async fn where_the_bot_is_in_the_room_and_may_invite_a_yes_is_enough() {
     let court = Court::new("modbot").await;
     let bot = court.scene.bot.user_id();
-    // It stays where it was given the power first.
+    court.asked().await;
+    let request = court.request().await;
+    // It joins where it asked, and stays where it was given the power first.
     set_level(&court, bot, 50).await;
     court.moderator.invite(&court.room, bot).await.unwrap();
     wait::until("the bot is in the room", PATIENCE, || async {
@@ -32,8 +34,6 @@ async fn where_the_bot_is_in_the_room_and_may_invite_a_yes_is_enough() {
     })
     .await
     .unwrap();
-    court.asked().await;
-    let request = court.request().await;
     let asked = &request["content"]["m.mentions"]["user_ids"];
     assert_eq!(*asked, json!([court.moderator.user_id()]), "the bot is not asked itself");
     react(&court.scene.friend, &court.room, &request, "✅").await;
