@@ -14,13 +14,14 @@ mod failure;
 mod intake;
 mod own_user;
 mod pacing;
+mod pins;
 mod transport;
 
 pub(crate) use self::{account::Mandate, own_user::Forwarder, pacing::Retries};
 pub use self::{
     account::{Account, AccountRequest, Auth},
     calls::{Alias, File, Login, LoginFlow, Nearness, Synced},
-    discovery::{DiscoverError, Server},
+    discovery::{DiscoverError, Moved, Server},
     failure::{Excess, Failure, Fault},
     own_user::OwnUser,
     pacing::{Action, Budget, Kind, Pacing, Wait, WaitReason},

@@ -127,6 +127,7 @@ async fn run_on(store: Store, config: Config, mut rng: StdRng) -> anyhow::Result
     let clock: SharedClock = Arc::new(SystemClock);
     let transport = Transport::new(clock.clone(), StdRng::from_rng(&mut rng), reach(&config))?;
     transport.pacing().keep_in(&store).await?;
+    transport.pin_in(&store)?;
     let migrations = Migrations::open(
         config.bot.user_id.clone(),
         Settings { consent_expires: config.consent.expires, quiet_after: config.plan.quiet_after },
@@ -155,6 +156,7 @@ fn reach(config: &Config) -> Reach {
     Reach {
         configured: config.homeservers.clone(),
         private_addresses: config.private_addresses,
+        plain_http: false,
         timeouts: config.timeouts,
     }
 }

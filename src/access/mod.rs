@@ -6,7 +6,7 @@ mod device;
 
 use std::sync::Arc;
 
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{EventId, OwnedDeviceId, OwnedEventId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -88,6 +88,14 @@ struct StoredSession {
     token: String,
 }
 
+/// That a person was told that their homeserver is elsewhere now.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    to: Url,
+    /// What they had said.
+    event: OwnedEventId,
+}
+
 /// Opens accounts that consented: with sessions, which it keeps and ends, or as an application
 /// service.
 #[derive(Clone, Debug)]
@@ -119,15 +127,45 @@ impl Sessions {
         self.appservices.covering(user).is_some_and(|service| !service.is_rate_limited())
     }
 
-    /// Logs in as the account that consented, and makes sure that it is that account.
+    /// The homeserver of the account that consented, to send it the secret that its owner said with
+    /// `event`. Where it is elsewhere than before, it is not sent there until the person was told so
+    /// and says it again: that is their agreement, for this migration alone.
+    pub(crate) async fn server_for_secret(
+        &self,
+        standing: &Standing,
+        event: &EventId,
+    ) -> Result<Server, OpenError> {
+        let name = standing.user_id().server_name();
+        let moved = match self.transport.discover_for_secrets(name).await {
+            Err(DiscoverError::Moved(moved)) => moved,
+            found => return Ok(found?),
+        };
+        let to = &moved.to;
+        let key = moved_key(standing.migration(), standing.side());
+        let told = self.store.secret(&key)?;
+        let told = told.and_then(|json| serde_json::from_str::<Told>(json.expose_secret()).ok());
+        // The same message that is handled once more, after a crash, is no second word.
+        if told.is_some_and(|told| told.to == *to && told.event != event) {
+            return Ok(self.transport.server_at(to).await?);
+        }
+        let told = Told { to: to.clone(), event: event.to_owned() };
+        let json = serde_json::to_string(&told)
+            .map_err(|error| StoreError::encode("secret", &key, error))?;
+        let mut batch = Batch::new();
+        batch.put_secret(&key, &Secret::from(json));
+        self.store.commit(batch).await?;
+        Err(DiscoverError::Moved(moved).into())
+    }
+
+    /// Logs in as the account that consented, on its `server`, and makes sure that it is that account.
     pub(crate) async fn log_in_with_password(
         &self,
+        server: &Server,
         standing: &Standing,
         password: &Secret,
     ) -> Result<Session, LoginError> {
         let user_id = standing.user_id();
-        let server = self.transport.discover(user_id.server_name()).await?;
-        let flows = self.transport.login_flows(&server).await.map_err(LoginError::Failed)?;
+        let flows = self.transport.login_flows(server).await.map_err(LoginError::Failed)?;
         if !flows.iter().any(|flow| matches!(flow, LoginFlow::Password(_))) {
             return Err(LoginError::NoPasswordFlow);
         }
@@ -135,7 +173,7 @@ impl Sessions {
         let device_id = OwnedDeviceId::from(format!("TERN{}", standing.since().as_millisecond()));
         let login = self
             .transport
-            .login_password(&server, user_id, password, &device_id, "Tern, moving your account")
+            .login_password(server, user_id, password, &device_id, "Tern, moving your account")
             .await
             .map_err(refused_or_failed)?;
         let session = Session {
@@ -144,24 +182,23 @@ impl Sessions {
             made_by_bot: true,
             token: login.token,
         };
-        self.checked(&server, standing, session).await
+        self.checked(server, standing, session).await
     }
 
     /// Takes a token over, if it is one of the account that consented.
     pub(crate) async fn log_in_with_token(
         &self,
+        server: &Server,
         standing: &Standing,
         token: Secret,
     ) -> Result<Session, LoginError> {
-        let user_id = standing.user_id();
-        let server = self.transport.discover(user_id.server_name()).await?;
         let session = Session {
             base_url: server.base_url().clone(),
             device_id: None,
             made_by_bot: false,
             token,
         };
-        self.checked(&server, standing, session).await
+        self.checked(server, standing, session).await
     }
 
     /// Asks the homeserver whose session it is. Anybody's but the account's own is logged out.
@@ -200,6 +237,7 @@ impl Sessions {
         let json = serde_json::to_string(&stored)
             .map_err(|error| StoreError::encode("secret", &key, error))?;
         batch.put_secret(&key, &Secret::from(json));
+        batch.remove_secret(&moved_key(standing.migration(), standing.side()));
         Ok(())
     }
 
@@ -221,6 +259,7 @@ impl Sessions {
     /// Adds to `batch` that a session is no longer kept.
     pub(crate) fn drop_from(batch: &mut Batch, migration: MigrationId, side: Side) {
         batch.remove_secret(&key(migration, side));
+        batch.remove_secret(&moved_key(migration, side));
     }
 
     /// Opens the account that consented, if there is access to it.
@@ -242,7 +281,7 @@ impl Sessions {
     pub(crate) async fn masquerade(&self, mandate: &impl Mandate) -> Result<Account, OpenError> {
         let user_id = mandate.user_id();
         let service = self.appservices.covering(user_id).ok_or(OpenError::NotCovered)?;
-        let server = self.transport.discover(service.server()).await?;
+        let server = self.transport.discover_for_service(service.server()).await?;
         let auth = Auth::Masquerade(service.as_token().clone());
         let account = Account::new(self.transport.clone(), server, mandate, auth);
         match account.whoami().await {
@@ -365,4 +404,8 @@ fn key(migration: MigrationId, side: Side) -> String {
     };
     // What is known by the number of a migration goes with it.
     format!("{:020}/session/{side}", migration.0)
+}
+
+fn moved_key(migration: MigrationId, side: Side) -> String {
+    format!("{}/moved", key(migration, side))
 }

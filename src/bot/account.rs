@@ -5,8 +5,8 @@ mod way;
 use std::time::Duration;
 
 use matrix_sdk::{
-    Client, ClientBuildError, SessionMeta, SessionTokens, SqliteCryptoStore, SqliteEventCacheStore,
-    SqliteMediaStore, SqliteStateStore, SqliteStoreConfig,
+    Client, ClientBuildError, HttpError, SessionMeta, SessionTokens, SqliteCryptoStore,
+    SqliteEventCacheStore, SqliteMediaStore, SqliteStateStore, SqliteStoreConfig,
     authentication::matrix::MatrixSession,
     config::{RequestConfig, StoreConfig},
     cross_process_lock::CrossProcessLockConfig,
@@ -106,7 +106,7 @@ impl Entrance<'_> {
             let stored = kept.user_id.clone();
             return Err(BotError::OtherAccount { stored, configured: user_id.clone() });
         }
-        let found = self.transport.discover(user_id.server_name()).await;
+        let found = self.transport.discover_for_service(user_id.server_name()).await;
         let record = match (kept, found) {
             (Some(kept), Ok(server)) => {
                 AccountRecord { base_url: server.base_url().clone(), ..kept }
@@ -213,7 +213,9 @@ impl Entrance<'_> {
             .request_config(RequestConfig::new().disable_retry().timeout(REQUEST_TIMEOUT));
         let client = match forwarder {
             Some(forwarder) => client.http_client(forwarder.client().clone()),
-            None => client.user_agent(concat!("tern/", env!("CARGO_PKG_VERSION"))),
+            None => client.http_client(
+                unredirected().map_err(|error| failed(Box::new(HttpError::from(error).into())))?,
+            ),
         };
         client.build().await.map_err(|source| failed(Box::new(source)))
     }
@@ -376,6 +378,15 @@ fn session(record: &AccountRecord, token: &Secret) -> MatrixSession {
 fn device_id(rng: &mut impl Rng) -> OwnedDeviceId {
     let random: String = rng.sample_iter(Alphanumeric).take(8).map(char::from).collect();
     OwnedDeviceId::from(format!("TERN{}", random.to_uppercase()))
+}
+
+/// What matrix-sdk sends with, past no redirect: the bot's token and password go to its homeserver
+/// alone.
+fn unredirected() -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .user_agent(concat!("tern/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
 }
 
 #[cfg(test)]

@@ -38,9 +38,16 @@ pub(super) fn check(url: &Url) -> Result<(), Private> {
 pub(super) fn redirects() -> redirect::Policy {
     redirect::Policy::custom(|attempt| match check(attempt.url()) {
         Err(private) => attempt.error(private),
+        Ok(()) if is_downgrade(&attempt) => attempt.stop(),
         Ok(()) if attempt.previous().len() > MOST_REDIRECTS => attempt.stop(),
         Ok(()) => attempt.follow(),
     })
+}
+
+/// Whether it leads from https to what anybody on the way can answer.
+fn is_downgrade(attempt: &redirect::Attempt<'_>) -> bool {
+    let came_by_https = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
+    came_by_https && attempt.url().scheme() != "https"
 }
 
 /// How a name is looked up.

@@ -421,7 +421,8 @@ impl Account {
             state_key.to_owned(),
             raw(content)?,
         );
-        Ok(self.act(Action::State, request).await?.event_id)
+        let errand = Errand { room: Some(room), ..Action::State.into() };
+        Ok(self.act_on(errand, &request).await?.event_id)
     }
 
     /// Sets one of the account's tags for a room.
@@ -474,7 +475,8 @@ impl Account {
             event.to_owned(),
             transaction.to_owned(),
         );
-        Ok(self.act(Action::Redact, request).await?.event_id)
+        let errand = Errand { room: Some(room), ..Action::Redact.into() };
+        Ok(self.act_on(errand, &request).await?.event_id)
     }
 }
 

@@ -11,6 +11,9 @@ use url::Url;
 
 use super::{Failure, Fault, Transport};
 
+/// The longest base URL that a well-known file may name, in bytes.
+const LONGEST_URL: usize = 255;
+
 /// A homeserver that was found: where it is and which parts of Matrix it speaks.
 #[derive(Clone, Debug)]
 pub struct Server(Arc<ServerInfo>);
@@ -82,6 +85,24 @@ pub enum DiscoverError {
         /// What is wrong with it.
         what: String,
     },
+
+    /// It is elsewhere than before, and the secret that was to be sent was not.
+    #[error(
+        "{} was at {}, and says that it is at {} now: if that is right, write it under `homeservers`",
+        .0.name, .0.from, .0.to
+    )]
+    Moved(Box<Moved>),
+}
+
+/// That a homeserver says it is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The server name.
+    pub name: OwnedServerName,
+    /// Where secrets for it go.
+    pub from: Url,
+    /// Where it says that it is.
+    pub to: Url,
 }
 
 /// What the well-known file says.
@@ -191,12 +212,22 @@ impl Transport {
             return bad("it is not what Matrix asks for");
         };
         match answer.homeserver.base_url.parse::<Url>() {
-            Ok(url) if url.has_host() && matches!(url.scheme(), "http" | "https") => {
-                WellKnown::Found(url)
-            }
-            _ => bad("m.homeserver.base_url is not a web address"),
+            Ok(url) if is_base_url(&url) => WellKnown::Found(url),
+            _ => bad("m.homeserver.base_url is not an https address"),
         }
     }
+}
+
+/// Whether a stranger may say that a homeserver is there: over https, since tokens are sent there, and
+/// with nothing in it but the place, since it is shown to people.
+fn is_base_url(url: &Url) -> bool {
+    url.scheme() == "https"
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.as_str().len() <= LONGEST_URL
 }
 
 fn https(name: &ServerName, host: &str) -> Result<Url, DiscoverError> {

@@ -52,6 +52,10 @@ impl Secrets {
         Self(forms)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Leaves out of a refusal what repeats a secret. What is no refusal stays as it is: it is what
     /// was asked for, and nobody's words.
     pub(super) fn leave_out_of(&self, answer: &mut http::Response<Vec<u8>>) {

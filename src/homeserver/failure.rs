@@ -235,6 +235,13 @@ impl Failure {
         }
     }
 
+    /// The homeserver limits one request without end.
+    pub(super) fn endlessly_limited() -> Self {
+        let message = "it allows no more of these requests, however long they wait".to_owned();
+        let code = Some(ErrorCode::LimitExceeded);
+        Self::Faulty { status: StatusCode::TOO_MANY_REQUESTS.as_u16(), code, message }
+    }
+
     /// Sorts an answer whose status is not a success.
     pub(super) fn from_answer(
         status: StatusCode,

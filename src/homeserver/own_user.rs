@@ -234,7 +234,7 @@ impl OwnUser {
         &self,
         request: R,
     ) -> Result<http::Request<Vec<u8>>, Failure> {
-        let server = self.transport.discover(self.appservice.server()).await?;
+        let server = self.transport.discover_for_service(self.appservice.server()).await?;
         let token = SendAccessToken::Always(self.appservice.as_token().expose_secret());
         let mut request = into_http(request, &server, token)?;
         name_in_query(&mut request, "user_id", self.user_id.as_str())?;

@@ -23,24 +23,27 @@ use ruma::{OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, api::error:
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-pub use self::kind::Kind;
 pub(crate) use self::retries::Retries;
+pub use self::{action::Action, kind::Kind};
 use self::{
     bucket::between,
-    budgets::{Budgets, Draws, Key},
+    budgets::{Budgets, Draws, Key, hash},
+    doubt::Verdict,
     lane::{Lane, Line, Ticket},
     ledger::Ledger,
     window::Window,
 };
-use super::{Failure, transport::Allowance};
+use super::Failure;
 use crate::{
     clock::SharedClock,
     measure,
     store::{Store, StoreError},
 };
 
+mod action;
 mod bucket;
 mod budgets;
+mod doubt;
 mod guess;
 mod kind;
 mod lane;
@@ -62,6 +65,11 @@ const HELD_FOR: Duration = Duration::from_millis(500);
 /// How often in a row invites are answered with the invited server's limit before one counts as
 /// failed. With pauses of up to ten minutes, these are hours.
 const MOST_INVITEE_WAITS: u32 = 16;
+/// How often in a row one request has to be limited before that counts as a limit of its room.
+const DENIALS_OF_ROOM: u32 = 3;
+/// How often one request about a room is limited before it fails. What a homeserver says of the next
+/// token is true, give or take what others do meanwhile, so a few times are enough.
+const MOST_DENIALS: u32 = 32;
 /// Waits that are shorter are not worth keeping.
 const KEPT_FROM: Duration = Duration::from_secs(2);
 /// A lane without requests is forgotten after this time.
@@ -69,97 +77,6 @@ const LANE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// How many requests may be on their way to one homeserver, of all migrations together. Each has a
 /// connection of its own, and systems let a process have about a thousand.
 const MOST_CONNECTIONS: usize = 400;
-
-/// What is done as an account, as far as homeservers limit it by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Action {
-    /// Reading anything but a sync.
-    Read,
-    /// A sync.
-    Sync,
-    /// A sync that waits for what moderators answer.
-    Listen,
-    /// Joining a room that the account's homeserver is in already.
-    LocalJoin,
-    /// Joining any other room.
-    RemoteJoin,
-    /// Inviting into a room.
-    Invite,
-    /// Knocking on a room.
-    Knock,
-    /// Sending a message.
-    Message,
-    /// Writing a state event.
-    State,
-    /// Making a room.
-    CreateRoom,
-    /// Writing account data, a tag or a push rule.
-    AccountData,
-    /// Changing the profile.
-    Profile,
-    /// Downloading or uploading a file.
-    Media,
-    /// Redacting an event.
-    Redact,
-    /// Logging out.
-    Logout,
-}
-
-impl Action {
-    /// How many requests may be on their way at a time in one lane.
-    fn most_in_flight(self) -> usize {
-        match self {
-            // Homeservers carry a changed profile into every room, one change after the other.
-            Self::Sync | Self::Listen | Self::Profile | Self::Message | Self::Knock => 1,
-            // Each may be ten megabytes in memory.
-            Self::Media => 2,
-            // What follows a join is not to take the homeserver's time from joins and invitations.
-            Self::State => 3,
-            // Those that take long are on their way as well, and the window does not count them.
-            _ => 32,
-        }
-    }
-
-    /// Whether it counts among the requests that a homeserver works on. Syncs are kept open to wait
-    /// for news.
-    fn is_work(self) -> bool {
-        !matches!(self, Self::Sync | Self::Listen)
-    }
-
-    /// What it is counted as.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Sync => "sync",
-            Self::Listen => "listen",
-            Self::LocalJoin => "local_join",
-            Self::RemoteJoin => "remote_join",
-            Self::Invite => "invite",
-            Self::Knock => "knock",
-            Self::Message => "message",
-            Self::State => "state",
-            Self::CreateRoom => "create_room",
-            Self::AccountData => "account_data",
-            Self::Profile => "profile",
-            Self::Media => "media",
-            Self::Redact => "redact",
-            Self::Logout => "logout",
-        }
-    }
-
-    pub(super) fn allowance(self) -> Allowance {
-        match self {
-            Self::Sync => Allowance::SYNC,
-            Self::Listen => Allowance::LISTEN,
-            // Synapse takes three invitations at a time from another homeserver; all others that
-            // people send there wait, on the inviting one.
-            Self::LocalJoin | Self::RemoteJoin | Self::Knock | Self::Invite => Allowance::JOIN,
-            Self::Media => Allowance::MEDIA,
-            _ => Allowance::ORDINARY,
-        }
-    }
-}
 
 /// What is to be done: an action, and the others whose budgets it draws from.
 #[derive(Clone, Copy, Debug)]
@@ -300,8 +217,7 @@ impl Pacing {
         let budgets = self.budgets();
         let wait = |((action, _), line, lane): (LaneKey, Line, Arc<Lane>)| {
             let limit = if line.waiting > 0 { budgets.wait(&lane.draws, now) } else { None };
-            let retry = || line.aside.map(|until| (until, WaitReason::Retry));
-            let (until, reason) = limit.or_else(retry)?;
+            let (until, reason) = limit.or(line.aside)?;
             let interval = budgets.interval(&lane.draws);
             let waiting = line.waiting.max(1);
             Some(Wait { action, until, reason, waiting, interval })
@@ -375,13 +291,18 @@ impl Pacing {
             if let Some(slot) = &ticket.slot {
                 match &result {
                     Ok(_) => slot.answered(now),
-                    Err(failure) if failure.is_overload() => slot.overloaded(),
+                    Err(failure) if failure.is_overload() => match &ticket.room {
+                        Some(room) => slot.overloaded_in(hash(room)),
+                        None => slot.overloaded(),
+                    },
                     Err(_) => {}
                 }
             }
             let failure = match result {
                 Ok(answer) => {
-                    let learned = self.budgets().passed(&lane.draws, sent, now);
+                    let learned =
+                        self.budgets().passed(&lane.draws, ticket.room.as_ref(), sent, now);
+                    self.hold(&errand, ticket.doubted_for);
                     drop(ticket);
                     Box::pin(self.keep(learned, now)).await;
                     return Ok(answer);
@@ -393,25 +314,77 @@ impl Pacing {
                 let wait = retry_after.unwrap_or(UNTOLD_WAIT).clamp(SHORTEST_WAIT, LONGEST_WAIT);
                 tracing::debug!(%account, ?action, ?wait, "rate limited");
                 let next = counted_from(sent, now) + wait;
-                let empty = self.budgets().denied(&lane.draws, ticket.room.as_ref(), sent, next);
+                let empty = self.denied(&lane, &mut ticket, sent, next);
                 if !errand.patient {
                     return Err(failure);
                 }
+                if ticket.room.is_some() && ticket.denied > MOST_DENIALS {
+                    return Err(Failure::endlessly_limited());
+                }
                 ticket.go_back();
                 Box::pin(self.keep(empty.filter(|_| wait >= KEPT_FROM), now)).await;
-            } else if action == Action::Invite
-                && is_invitee_server(&failure)
-                && self.budgets().refused(&lane.draws, sent, now) <= MOST_INVITEE_WAITS
-            {
-                tracing::debug!(%account, "the invited account's server takes no invite for now");
-                ticket.go_back();
-            } else if let Some(delay) = retries.pause_after(&failure, now) {
-                tracing::debug!(%account, ?action, ?delay, %failure, "to be tried again");
-                ticket.set_aside(now + delay, &self.clock, stop).await?;
-            } else {
-                return Err(failure);
+                continue;
             }
+            match self.verdict(&lane, &mut ticket, &failure, sent, now) {
+                Some(Verdict::Limit) => {
+                    tracing::debug!(%account, "the invited account's server takes no invite now");
+                    ticket.go_back();
+                    continue;
+                }
+                Some(Verdict::Doubt(until)) => {
+                    let aside = (until, WaitReason::InviteeServer);
+                    ticket.set_aside(aside, self, stop).await?;
+                    continue;
+                }
+                Some(Verdict::Aside(until)) => {
+                    ticket.set_aside((until, WaitReason::Retry), self, stop).await?;
+                    continue;
+                }
+                Some(Verdict::Room) => return Err(failure),
+                None => {}
+            }
+            let Some(delay) = retries.pause_after(&failure, now) else { return Err(failure) };
+            tracing::debug!(%account, ?action, ?delay, %failure, "to be tried again");
+            ticket.set_aside((now + delay, WaitReason::Retry), self, stop).await?;
         }
+    }
+
+    /// The homeserver limited a request. Where it does so again and again with the same one, and
+    /// nothing else was tried meanwhile, it is taken for a limit of that room, so that others are.
+    fn denied(
+        &self,
+        lane: &Lane,
+        ticket: &mut Ticket,
+        sent: Timestamp,
+        next: Timestamp,
+    ) -> Option<Key> {
+        ticket.denied += 1;
+        let mut budgets = self.budgets();
+        match &ticket.room {
+            Some(room) if ticket.denied >= DENIALS_OF_ROOM => {
+                budgets.denied_room(&lane.draws, room, sent, next);
+                None
+            }
+            room => budgets.denied(&lane.draws, room.as_ref(), sent, next),
+        }
+    }
+
+    /// What it means that an invitation did not pass; nothing where it is a failure like any other.
+    fn verdict(
+        &self,
+        lane: &Lane,
+        ticket: &mut Ticket,
+        failure: &Failure,
+        sent: Timestamp,
+        now: Timestamp,
+    ) -> Option<Verdict> {
+        if !is_invitee_server(failure) {
+            return None;
+        }
+        let room = ticket.room.as_ref();
+        let (verdict, in_a_row) = self.budgets().refused(&lane.draws, room, sent, now)?;
+        ticket.refused += 1;
+        (in_a_row <= MOST_INVITEE_WAITS).then_some(verdict)
     }
 
     /// Waits for `pause` before something is done again, and shows that as a wait of the errand.
@@ -423,7 +396,8 @@ impl Pacing {
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
         let mut ticket = Ticket::take(self.lane(account, &errand), None);
-        ticket.set_aside(self.clock.now() + pause, &self.clock, stop).await
+        let until = self.clock.now() + pause;
+        ticket.set_aside((until, WaitReason::Retry), self, stop).await
     }
 
     /// Whether a request would have to wait for a limit.

@@ -17,6 +17,8 @@ mod excess;
 mod failures;
 mod fake;
 mod lanes;
+mod one_room;
+mod pins;
 mod requests;
 
 fn arctic() -> &'static RoomId {
@@ -43,7 +45,7 @@ fn transport(clock: &Arc<HeldClock>) -> Transport {
         long_request: Duration::from_secs(5),
         ..Timeouts::default()
     };
-    let reach = Reach { timeouts, private_addresses: true, ..Reach::default() };
+    let reach = Reach { timeouts, private_addresses: true, plain_http: true, ..Reach::default() };
     Transport::new(clock.clone(), StdRng::seed_from_u64(1), reach).unwrap()
 }
 

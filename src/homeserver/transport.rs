@@ -17,11 +17,12 @@ use ruma::{
 use url::Url;
 
 use super::{
-    AccountRequest, Failure, Fault, Pacing, Server,
+    AccountRequest, DiscoverError, Failure, Fault, Pacing, Server,
     clients::{Clients, Redirects},
     echo::Secrets,
     failure::{Excess, readable},
     intake::{ALL_ANSWERS, Intake, NOT_COUNTED, Share},
+    pins::Pins,
 };
 use crate::{
     clock::SharedClock,
@@ -84,6 +85,9 @@ pub struct Reach {
     pub configured: BTreeMap<OwnedServerName, Url>,
     /// Whether all others may be at addresses of this machine or of a private network.
     pub private_addresses: bool,
+    /// Whether passwords and tokens may go over connections that are not encrypted also to
+    /// homeservers that [`configured`](Self::configured) has not: for tests, on loopback.
+    pub plain_http: bool,
     /// How long requests may take.
     pub timeouts: Timeouts,
 }
@@ -106,6 +110,10 @@ struct Inner {
     /// What hosts are counted as.
     hosts: Hosts,
     remembered: Mutex<HashMap<OwnedServerName, (Server, Timestamp)>>,
+    /// Homeservers that are asked elsewhere than their names lead to now.
+    remembered_places: Mutex<HashMap<Url, (Server, Timestamp)>>,
+    pins: Pins,
+    plain_http: bool,
     pacing: Pacing,
     intake: Intake,
 }
@@ -125,9 +133,9 @@ impl Transport {
     ///
     /// When the HTTP client cannot be set up.
     pub fn new(clock: SharedClock, rng: StdRng, reach: Reach) -> Result<Self, TransportError> {
-        let Reach { configured, private_addresses, timeouts } = reach;
+        let Reach { configured, private_addresses, plain_http, timeouts } = reach;
         let way = Way::Http(Clients::new(timeouts, private_addresses)?);
-        Ok(Self::by(way, timeouts.retry_after, clock, rng, configured))
+        Ok(Self::by(way, timeouts.retry_after, clock, rng, configured, plain_http))
     }
 
     /// A transport whose requests are all given to `carrier`.
@@ -138,7 +146,7 @@ impl Transport {
         configured: BTreeMap<OwnedServerName, Url>,
     ) -> Self {
         let retry_after = Timeouts::default().retry_after;
-        Self::by(Way::Carried(carrier), retry_after, clock, rng, configured)
+        Self::by(Way::Carried(carrier), retry_after, clock, rng, configured, false)
     }
 
     fn by(
@@ -147,6 +155,7 @@ impl Transport {
         clock: SharedClock,
         rng: StdRng,
         configured: BTreeMap<OwnedServerName, Url>,
+        plain_http: bool,
     ) -> Self {
         Self(Arc::new(Inner {
             way,
@@ -155,6 +164,9 @@ impl Transport {
             hosts: Hosts::new(configured.values().map(host)),
             configured,
             remembered: Mutex::default(),
+            remembered_places: Mutex::default(),
+            pins: Pins::default(),
+            plain_http,
             intake: Intake::of(ALL_ANSWERS),
         }))
     }
@@ -165,6 +177,10 @@ impl Transport {
         let mut inner = Arc::into_inner(self.0).expect("nobody has it yet");
         inner.intake = Intake::of(bytes);
         Self(Arc::new(inner))
+    }
+
+    pub(super) fn pins(&self) -> &Pins {
+        &self.0.pins
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -232,8 +248,8 @@ impl Transport {
         self.carry(Redirects::Followed, get(url)?, Allowance::DISCOVERY).await
     }
 
-    /// Brings back an answer that repeats no secret of the request: here, so that nothing above can
-    /// show one, whatever it does with a refusal's words.
+    /// Brings back an answer that repeats no secret of the request, and sends none over a connection
+    /// that others can read: here, so that nothing above can, whatever it does.
     async fn carry(
         &self,
         redirects: Redirects,
@@ -241,6 +257,11 @@ impl Transport {
         allowance: Allowance,
     ) -> Result<http::Response<Vec<u8>>, Failure> {
         let secrets = Secrets::in_request(&request);
+        if !secrets.is_empty() && !self.is_for_secrets(request.uri()) {
+            let host = request.uri().authority().map_or_else(String::new, ToString::to_string);
+            let what = "passwords and tokens go over https alone, unless `homeservers` names it";
+            return Err(Failure::Unreachable { host, fault: Fault::Tls(what.to_owned()) });
+        }
         let mut answer = self.carry_as_it_is(redirects, request, allowance).await?;
         secrets.leave_out_of(&mut answer);
         Ok(answer)
@@ -280,6 +301,14 @@ impl Transport {
         read_body(answer, allowance.answer, &host, self.0.intake.share()).await
     }
 
+    /// Whether a secret may be sent there at all: over https, or where the configuration says.
+    fn is_for_secrets(&self, uri: &http::Uri) -> bool {
+        matches!(self.0.way, Way::Carried(_))
+            || self.0.plain_http
+            || uri.scheme() == Some(&http::uri::Scheme::HTTPS)
+            || uri.to_string().parse().is_ok_and(|url| self.is_configured(&url))
+    }
+
     fn is_configured(&self, url: &Url) -> bool {
         self.0.configured.values().any(|base_url| base_url.origin() == url.origin())
     }
@@ -292,6 +321,21 @@ impl Transport {
         let remembered = self.0.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let (server, since) = remembered.get(name)?;
         (self.0.clock.now().duration_since(*since) < REMEMBERED_FOR).then(|| server.clone())
+    }
+
+    /// [`server_at`](Self::server_at), but remembers what it found for an hour.
+    pub(super) async fn server_at_remembered(&self, url: &Url) -> Result<Server, DiscoverError> {
+        let places = || self.0.remembered_places.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = places().get(url).cloned();
+        let now = self.0.clock.now();
+        if let Some((server, since)) = known
+            && now.duration_since(since) < REMEMBERED_FOR
+        {
+            return Ok(server);
+        }
+        let server = self.server_at(url).await?;
+        places().insert(url.clone(), (server.clone(), now));
+        Ok(server)
     }
 
     pub(super) fn remember(&self, name: &ServerName, server: &Server) {

@@ -6,6 +6,8 @@
 mod estimates;
 mod go;
 mod life;
+mod moved;
+mod one_room;
 mod parked;
 mod wire;
 mod words;

@@ -81,6 +81,12 @@ impl Simulation {
         self.world().exempt.insert(user.to_owned());
     }
 
+    /// Lets homeservers fail with each invitation into a room that comes from another one, as Synapse
+    /// does with some rooms.
+    pub fn break_invites(&self, room: &str) {
+        self.world().faulty_rooms.insert(room.to_owned());
+    }
+
     /// Makes an account, with a session for the lab. `base_url` is what the simulation is
     /// [served](Served) at.
     pub fn account(&self, base_url: &str, user: &str) -> anyhow::Result<Account> {

@@ -51,7 +51,7 @@ impl World {
             return Err(Refusal::forbidden("You don't have permission to invite users"));
         }
         self.take(user, Kind::Message, user, now)?;
-        let hold = self.ask_invitee_server(server, target, now)?;
+        let hold = self.ask_invitee_server(server, room_id, target, now)?;
         self.write(room_id, user, "m.room.member", Some(target), content, now);
         Ok(Answer::ok(&json!({})).after(hold))
     }
@@ -61,6 +61,7 @@ impl World {
     fn ask_invitee_server(
         &mut self,
         server: &str,
+        room_id: &str,
         target: &str,
         now: Duration,
     ) -> Result<Duration, Refusal> {
@@ -69,9 +70,12 @@ impl World {
             return Ok(Duration::ZERO);
         }
         let Some(limiter) = self.limiters.get_mut(other) else { return Ok(Duration::ZERO) };
-        for attempt in INVITE_ATTEMPTS.map(Duration::from_secs_f64) {
-            if limiter.take(Kind::InviteUser, target, now + attempt).is_ok() {
-                return Ok(attempt);
+        // A room that it has a fault with takes no token, and looks the same to the inviting one.
+        if !self.faulty_rooms.contains(room_id) {
+            for attempt in INVITE_ATTEMPTS.map(Duration::from_secs_f64) {
+                if limiter.take(Kind::InviteUser, target, now + attempt).is_ok() {
+                    return Ok(attempt);
+                }
             }
         }
         let message = format!("Can't connect to server {other}");

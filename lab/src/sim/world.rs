@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) accounts: HashMap<String, Account>,
     pub(super) tokens: HashMap<String, Device>,
     pub(super) rooms: HashMap<String, Room>,
+    /// Rooms that invited accounts' homeservers have a fault with.
+    pub(super) faulty_rooms: BTreeSet<String>,
     /// Accounts that nothing is limited for.
     pub(super) exempt: BTreeSet<String>,
     pub(super) aliases: HashMap<String, String>,

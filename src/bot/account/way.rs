@@ -60,7 +60,7 @@ pub async fn try_service(config: &Config, transport: &Transport) -> Result<(), B
     let way = way_of(OwnUser::of(config, transport), user_id, TRIED.into()).await?;
     let removed = match way {
         Way::Service(own_user) => own_user.delete_device(TRIED.into()).await,
-        Way::Token(token) => match transport.discover(user_id.server_name()).await {
+        Way::Token(token) => match transport.discover_for_service(user_id.server_name()).await {
             Ok(server) => transport.log_out(&server, user_id, &token).await,
             Err(error) => Err(error.into()),
         },

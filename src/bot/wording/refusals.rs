@@ -184,6 +184,17 @@ fn wrong_phase(phase: &Phase) -> Message {
 
 fn login(error: &LoginError) -> Message {
     match error {
+        LoginError::Discovery(DiscoverError::Moved(moved)) => Message::new(line!(
+            "{name} says that it is at {to} now. Before, it was at {from}. I **sent nothing** of what \
+             you gave me, since somebody else may be behind that.",
+            name = moved.name.to_string(),
+            to = moved.to.to_string(),
+            from = moved.from.to_string()
+        ))
+        .and(
+            "If you know that your server moved there, say the same `login` here once more. If not, \
+             ask its admin first.",
+        ),
         LoginError::Discovery(error) => no_login(discover_words(error)).and(
             "I keep nothing of what you sent. Try again later with `login`; if it stays like this, \
              tell the admin of this bot.",
@@ -271,6 +282,11 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
         failure if failure.is_without_a_way_in() => {
             "no server that is in the room could be reached".into()
         }
+        Failure::Faulty { status, code: Some(_), message } if !message.is_empty() => line!(
+            "the server itself failed (status {status}), and says {words}",
+            status = i64::from(*status),
+            words = quote(message)
+        ),
         Failure::Faulty { status, .. } => {
             line!("the server itself failed (status {status})", status = i64::from(*status))
         }
@@ -325,6 +341,11 @@ fn discover_words(error: &DiscoverError) -> Line {
         DiscoverError::NotAHost { name } => {
             line!("{name} is not the name of a host", name = name.to_string())
         }
+        DiscoverError::Moved(moved) => line!(
+            "{name} says that it is at {to} now, which nobody has agreed to",
+            name = moved.name.to_string(),
+            to = moved.to.to_string()
+        ),
         DiscoverError::BadWellKnown { url, .. } => {
             line!("{url} does not say where the server is", url = url.to_string())
         }

@@ -17,7 +17,7 @@ use super::{message::Line, *};
 use crate::{
     access::LoginError,
     bot::commands::COMMANDS,
-    homeserver::{Action, DiscoverError, Excess, Failure, Fault, WaitReason},
+    homeserver::{Action, DiscoverError, Excess, Failure, Fault, Moved, WaitReason},
     migration::{
         Access, By, Ending, Entry, Event, FastOffer, HoldingKind, Note, Omission, OpenedRoom,
         OpeningState, Outcome, Pending, Phase, Plan, Reading, Reason, Refusal, Report, RoomAddress,
@@ -234,13 +234,19 @@ fn failed_logins() {
         DiscoverError::Tls { url: url.clone(), what: "certificate has expired".into() },
         DiscoverError::NotHomeserver { url: url.clone(), what: "x".into() },
         DiscoverError::NotAHost { name: "old.example".try_into().unwrap() },
-        DiscoverError::BadWellKnown { url, what: "x".into() },
+        DiscoverError::BadWellKnown { url: url.clone(), what: "x".into() },
+        DiscoverError::Moved(Box::new(Moved {
+            name: "old.example".try_into().unwrap(),
+            from: url,
+            to: "https://elsewhere.example".parse().unwrap(),
+        })),
     ];
     let failures = [
         unreachable(),
         Failure::Limited { retry_after: Some(Duration::from_secs(600)) },
         Failure::Limited { retry_after: None },
         Failure::Faulty { status: 502, code: None, message: "Bad gateway".into() },
+        Failure::Faulty { status: 502, code: Some(ErrorCode::Unknown), message: "Oh no".into() },
         Failure::Garbage { what: "status 200 without JSON".into() },
         Failure::TooMuch(Excess::Answer { most: 10 << 20 }),
         Failure::TooMuch(Excess::Record),

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{found, parse, raw};
-use crate::homeserver::{Account, Action, Failure, transport::Allowance};
+use crate::homeserver::{Account, Action, Failure, pacing::Errand, transport::Allowance};
 
 impl Account {
     /// Sends a message with any content. The same `transaction` sends it once, however often it is
@@ -63,7 +63,8 @@ impl Account {
         let mut request = knock_room::v3::Request::new(room.to_owned().into());
         request.via = via;
         request.reason = Some(reason);
-        self.act(Action::Knock, request).await.map(drop)
+        let errand = Errand { room: Some(room), ..Action::Knock.into() };
+        self.act_on(errand, &request).await.map(drop)
     }
 
     /// Takes a knock back. The account must not be in the room.
@@ -72,7 +73,9 @@ impl Account {
     ///
     /// As in [`act`](Self::act).
     pub async fn take_back_knock(&self, room: &RoomId) -> Result<(), Failure> {
-        self.act(Action::Knock, leave_room::v3::Request::new(room.to_owned())).await.map(drop)
+        let errand = Errand { room: Some(room), ..Action::Knock.into() };
+        let request = leave_room::v3::Request::new(room.to_owned());
+        self.act_on(errand, &request).await.map(drop)
     }
 
     /// The reactions to an event, oldest first: as many as a homeserver gives at once, which is

@@ -145,7 +145,7 @@ impl Device {
     ) -> Result<http::Request<Vec<u8>>, Failure> {
         let own_user = &self.own_user;
         let unsendable = |error: http::Error| Failure::Unsendable(error.to_string());
-        let server = own_user.transport.discover(own_user.appservice.server()).await?;
+        let server = own_user.transport.discover_for_service(own_user.appservice.server()).await?;
         let base_url = server.base_url().as_str().trim_end_matches('/');
         let target = asked.uri.path_and_query().map_or("/", |target| target.as_str());
         let mut request = http::Request::builder()

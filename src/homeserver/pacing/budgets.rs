@@ -12,6 +12,7 @@ use ruma::{OwnedServerName, RoomId, ServerName, UserId};
 use super::{
     Action, Errand, LONGEST_WAIT, WaitReason,
     bucket::{Bucket, between},
+    doubt::{Doubts, Verdict},
     guess::Guess,
     kind::Kind,
     ledger::Known,
@@ -80,13 +81,13 @@ impl Draws {
         draws
     }
 
-    /// The budget of the room, which everybody in it shares.
+    /// The budget of the room, which everybody in it shares, or else is about this room alone.
     pub(super) fn of_room(account: &UserId, errand: &Errand<'_>) -> Option<Key> {
         let room: &RoomId = errand.room?;
         let kind = match errand.action {
             Action::Invite => Kind::InvitesInto,
             Action::LocalJoin | Action::RemoteJoin => Kind::JoinsInto,
-            _ => return None,
+            _ => Kind::OtherIn,
         };
         Some(Key::new(account.server_name(), kind, room))
     }
@@ -100,7 +101,7 @@ pub(super) enum Admission {
     /// Not before this time, and so neither may others of the same account and action.
     At(Timestamp, WaitReason),
     /// Not before this time, but others may.
-    RoomAt(Timestamp),
+    RoomAt(Timestamp, WaitReason),
     /// Not before another of the same account and action was answered.
     AfterAnother,
     /// Not before it gets a slot among those that are on their way.
@@ -117,7 +118,7 @@ pub(super) struct Rate {
 #[derive(Debug, Default)]
 pub(super) struct Budgets {
     buckets: HashMap<Key, (Bucket, Timestamp)>,
-    guesses: HashMap<Key, (Guess, Timestamp)>,
+    guesses: HashMap<Key, (Doubts, Timestamp)>,
     rates: HashMap<(OwnedServerName, Kind), Rate>,
     /// Who sent last into which room, and into which rooms several did. As hashes, since there may
     /// be very many.
@@ -141,10 +142,13 @@ impl Budgets {
             return Admission::At(until, reason);
         }
         let learns = |key: &Key| self.buckets.get(key).is_some_and(|(b, _)| b.is_learning());
-        let guesses =
-            draws.guessed.as_ref().and_then(|key| self.guesses.get(key)).map(|(guess, _)| guess);
+        let doubts = self.doubts(draws);
+        let doubted = doubts.and_then(|doubts| doubts.room_opens(hash(room)));
+        if let Some(until) = doubted.filter(|until| is_to_come(*until, now)) {
+            return Admission::RoomAt(until, WaitReason::InviteeServer);
+        }
         if in_flight > 0
-            && (draws.told.iter().any(learns) || guesses.is_some_and(Guess::is_learning))
+            && (draws.told.iter().any(learns) || doubts.is_some_and(Doubts::is_learning))
         {
             return Admission::AfterAnother;
         }
@@ -152,7 +156,7 @@ impl Budgets {
         if let Some(until) = bucket_of_room.and_then(|(bucket, _)| bucket.opens())
             && is_to_come(until, now)
         {
-            return Admission::RoomAt(until);
+            return Admission::RoomAt(until, WaitReason::RateLimit);
         }
         if !enter() {
             return Admission::Full;
@@ -161,11 +165,21 @@ impl Budgets {
         Admission::Now
     }
 
+    fn doubts(&self, draws: &Draws) -> Option<&Doubts> {
+        self.guesses.get(draws.guessed.as_ref()?).map(|(doubts, _)| doubts)
+    }
+
+    /// Whether it is to be found out if what was refused last is a limit, or one room: another one is
+    /// tried for that.
+    pub(super) fn is_doubting(&self, draws: &Draws) -> bool {
+        self.doubts(draws).is_some_and(Doubts::is_doubting)
+    }
+
     /// Until when requests have to wait, and why, if they do.
     pub(super) fn wait(&self, draws: &Draws, now: Timestamp) -> Option<(Timestamp, WaitReason)> {
         let told = draws.told.iter().filter_map(|key| self.buckets.get(key)?.0.opens());
         let told = told.max().map(|until| (until, WaitReason::RateLimit));
-        let guessed = draws.guessed.as_ref().and_then(|key| self.guesses.get(key)?.0.opens());
+        let guessed = self.doubts(draws).and_then(Doubts::opens);
         let guessed = guessed.map(|until| (until, WaitReason::InviteeServer));
         let to_come = told.into_iter().chain(guessed).filter(|(until, _)| is_to_come(*until, now));
         to_come.max_by_key(|(until, _)| *until)
@@ -183,10 +197,9 @@ impl Budgets {
                 bucket.next = Some(now);
             }
         }
-        if let Some((guess, _)) = draws.guessed.as_ref().and_then(|key| self.guesses.get_mut(key))
-            && guess.opens() == Some(until)
+        if let Some((doubts, _)) = draws.guessed.as_ref().and_then(|key| self.guesses.get_mut(key))
         {
-            guess.next = None;
+            doubts.end_wait(until);
         }
     }
 
@@ -196,7 +209,7 @@ impl Budgets {
             let bucket = &self.buckets.get(key)?.0;
             bucket.next.and(bucket.interval)
         });
-        let guessed = draws.guessed.iter().filter_map(|key| self.guesses.get(key)?.0.interval);
+        let guessed = self.doubts(draws).and_then(|doubts| doubts.guess().interval);
         told.chain(guessed).max()
     }
 
@@ -212,36 +225,45 @@ impl Budgets {
         if let Some(key) = &draws.guessed {
             let rate = self.rates.get(&(key.server.clone(), key.kind));
             let interval = rate.map(|rate| rate.interval);
-            let (guess, used) = self
+            let (doubts, used) = self
                 .guesses
                 .entry(key.clone())
-                .or_insert_with(|| (Guess::recalled(interval, None), now));
-            guess.take();
+                .or_insert_with(|| (Doubts::new(Guess::recalled(interval, None)), now));
+            doubts.take();
             *used = now;
         }
         if let (Some(room), Some(own)) = (room, draws.told.first()) {
             if let Some((bucket, _)) = self.buckets.get_mut(room) {
                 bucket.take(now);
             }
-            let (room, own) = (hash(room), hash(&own.of));
-            if self.last_in.insert(room, own).is_some_and(|last| last != own) {
-                self.shared.insert(room);
+            let (hashed, own) = (hash(room), hash(&own.of));
+            if room.kind != Kind::OtherIn
+                && self.last_in.insert(hashed, own).is_some_and(|last| last != own)
+            {
+                self.shared.insert(hashed);
             }
         }
     }
 
     /// A request passed that was sent at `sent`.
-    pub(super) fn passed(&mut self, draws: &Draws, sent: Timestamp, now: Timestamp) -> Option<Key> {
+    pub(super) fn passed(
+        &mut self,
+        draws: &Draws,
+        room: Option<&Key>,
+        sent: Timestamp,
+        now: Timestamp,
+    ) -> Option<Key> {
         for key in &draws.told {
             if let Some((bucket, _)) = self.buckets.get_mut(key) {
                 bucket.passed(sent);
             }
         }
         let key = draws.guessed.as_ref()?;
-        let (guess, _) = self.guesses.get_mut(key)?;
-        let before = guess.interval;
-        guess.passed(now);
-        let interval = guess.interval.filter(|_| guess.interval != before)?;
+        let (doubts, _) = self.guesses.get_mut(key)?;
+        let before = doubts.guess().interval;
+        doubts.passed(hash(room), now);
+        let learned = doubts.guess().interval;
+        let interval = learned.filter(|_| learned != before)?;
         self.rates.insert((key.server.clone(), key.kind), Rate { interval, burst: None });
         Some(key.clone())
     }
@@ -314,14 +336,38 @@ impl Budgets {
         of_room.or(likeliest.map(|(key, _)| key)).or(draws.told.first()).cloned()
     }
 
-    /// The invited account's server let an invitation not pass. How often in a row that was.
-    pub(super) fn refused(&mut self, draws: &Draws, sent: Timestamp, now: Timestamp) -> u32 {
-        let Some((guess, _)) = draws.guessed.as_ref().and_then(|key| self.guesses.get_mut(key))
-        else {
-            return u32::MAX;
-        };
-        guess.refused(sent, now);
-        guess.refused_in_a_row()
+    /// The homeserver denied a request about this room again and again, and did not say so of others:
+    /// the next token for it comes at `next`, and what others draw from is not empty.
+    pub(super) fn denied_room(
+        &mut self,
+        draws: &Draws,
+        room: &Key,
+        sent: Timestamp,
+        next: Timestamp,
+    ) {
+        let (bucket, used) = self.buckets.entry(room.clone()).or_default();
+        bucket.denied(sent, next);
+        *used = next;
+        for told in &draws.told {
+            if let Some((bucket, _)) = self.buckets.get_mut(told) {
+                bucket.give_back();
+            }
+        }
+    }
+
+    /// The invited account's server let an invitation not pass. What that means, and how often in a
+    /// row it met the limit; nothing where no such server is asked.
+    pub(super) fn refused(
+        &mut self,
+        draws: &Draws,
+        room: Option<&Key>,
+        sent: Timestamp,
+        now: Timestamp,
+    ) -> Option<(Verdict, u32)> {
+        let key = draws.guessed.as_ref()?;
+        let (doubts, _) = self.guesses.get_mut(key)?;
+        let verdict = doubts.refused(hash(room), (sent, now), key.kind.documented());
+        Some((verdict, doubts.refused_in_a_row()))
     }
 
     /// How fast a server lets its accounts be, where one of them found that out.
@@ -338,7 +384,7 @@ impl Budgets {
     ) -> bool {
         let key = Key::new(server, kind, of);
         self.buckets.get(&key).is_some_and(|(bucket, _)| bucket.exceeds(now, limit))
-            || self.guesses.get(&key).is_some_and(|(guess, _)| guess.exceeds(now, limit))
+            || self.guesses.get(&key).is_some_and(|(known, _)| known.guess().exceeds(now, limit))
     }
 
     /// When the next token comes, or came, to an account, where a limit was met.
@@ -351,14 +397,14 @@ impl Budgets {
     ) -> Option<Timestamp> {
         let key = Key::new(server, kind, of);
         let told = || self.buckets.get(&key).and_then(|(bucket, _)| bucket.next);
-        self.guesses.get(&key).and_then(|(guess, _)| guess.expected(now)).or_else(told)
+        self.guesses.get(&key).and_then(|(known, _)| known.guess().expected(now)).or_else(told)
     }
 
     /// What is to be kept of a budget.
     pub(super) fn known(&self, key: &Key, now: Timestamp) -> Known {
         let (interval, next) = match (self.buckets.get(key), self.guesses.get(key)) {
             (Some((bucket, _)), _) => (bucket.interval, bucket.next),
-            (None, Some((guess, _))) => (guess.interval, guess.next),
+            (None, Some((doubts, _))) => (doubts.guess().interval, doubts.opens()),
             (None, None) => (None, None),
         };
         let burst = self.rate(&key.server, key.kind).and_then(|rate| rate.burst);
@@ -371,7 +417,7 @@ impl Budgets {
             self.rates.insert((key.server, key.kind), Rate { interval, burst: known.burst });
         } else if key.kind == Kind::InvitesFromAfar {
             let guess = Guess::recalled(known.interval, known.next);
-            self.guesses.insert(key, (guess, known.learned));
+            self.guesses.insert(key, (Doubts::new(guess), known.learned));
         } else if !key.of.is_empty() {
             let bucket = Bucket::recalled(known.interval, known.next);
             let bucket = bucket.with_reserve(key.kind.reserve());
@@ -396,7 +442,7 @@ impl Budgets {
             now.duration_since(*used) < KEPT_FOR || next.is_some_and(|next| next > now)
         };
         self.buckets.retain(|_, (bucket, used)| is_used(used, bucket.next));
-        self.guesses.retain(|_, (guess, used)| is_used(used, guess.next));
+        self.guesses.retain(|_, (doubts, used)| is_used(used, doubts.guess().next));
         if self.last_in.len() > MOST_ROOMS {
             self.last_in.clear();
             self.shared.clear();
@@ -415,7 +461,7 @@ pub(super) fn is_to_come(token: Timestamp, now: Timestamp) -> bool {
     token > now && between(now, token) <= LONGEST_WAIT * 2
 }
 
-fn hash(value: impl std::hash::Hash) -> u64 {
+pub(super) fn hash(value: impl std::hash::Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()

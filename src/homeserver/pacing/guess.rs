@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::bucket::{between, exceeds};
 
 /// The first pause; each is twice the last.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// How many must have passed after waits before the rate counts as known.
@@ -61,6 +61,30 @@ impl Guess {
         self.since.is_some() && self.passed < PROBATION
     }
 
+    /// Whether what was sent at `sent` was on its way already when it was last found empty.
+    pub(super) fn is_older(&self, sent: Timestamp) -> bool {
+        self.refused_at.is_some_and(|at| sent < at)
+    }
+
+    /// Since when it is found empty, if it is.
+    pub(super) fn found_empty(&self) -> Option<Timestamp> {
+        self.since.map(|(since, _)| since)
+    }
+
+    /// It was empty at that time already, which only now is sure.
+    pub(super) fn empty_since(&mut self, since: Option<Timestamp>) {
+        self.since = self.since.or(since.map(|since| (since, 0)));
+    }
+
+    /// It was not empty: what was taken for that was something else. A rate that was learned from what
+    /// passed stays, and is tried out as ever.
+    pub(super) fn void(&mut self) {
+        if self.interval.is_none() {
+            let Self { all_passed, first, .. } = *self;
+            *self = Self { all_passed, first, ..Self::default() };
+        }
+    }
+
     /// How often in a row it was found empty.
     pub(super) fn refused_in_a_row(&self) -> u32 {
         self.refused
@@ -100,16 +124,13 @@ impl Guess {
     /// An invitation that was sent at `sent` did not pass.
     pub(super) fn refused(&mut self, sent: Timestamp, now: Timestamp) {
         // Several that were on their way together count as one.
-        if self.refused_at.is_some_and(|at| sent < at) {
+        if self.is_older(sent) {
             return;
         }
         self.refused += 1;
         self.passed = 0;
         self.refused_at = Some(now);
         let (since, count) = *self.since.get_or_insert((now, 0));
-        let doubled = |first: Duration, times: u32| {
-            first.saturating_mul(2_u32.saturating_pow(times)).min(LONGEST_PAUSE)
-        };
         let pause = match self.interval {
             Some(interval) => {
                 let expected = since + interval * (count + 1);
@@ -129,4 +150,9 @@ impl Guess {
             self.since = Some((now, 0));
         }
     }
+}
+
+/// A pause, doubled so many times.
+pub(super) fn doubled(first: Duration, times: u32) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(times)).min(LONGEST_PAUSE)
 }

@@ -27,6 +27,8 @@ pub enum Kind {
     InvitesFromAfar,
     /// Invitations into one room, by anybody.
     InvitesInto,
+    /// Whatever else is done in one room.
+    OtherIn,
     /// Messages, state events, and whatever else becomes an event that the account sends: a join
     /// of a room that its homeserver is in, an invitation, a changed profile.
     Messages,
@@ -65,6 +67,7 @@ impl Kind {
             Self::RoomCreations => (0.016, 10),
             Self::Reads
             | Self::Syncs
+            | Self::OtherIn
             | Self::AccountData
             | Self::Profile
             | Self::Media

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,7 +15,6 @@ use super::{
     lock,
     window::{Slot, Window},
 };
-use crate::clock::SharedClock;
 
 /// Requests of one account and action, which draw from the same budgets, in the order in which
 /// they came.
@@ -33,11 +32,28 @@ pub(super) struct Lane {
 #[derive(Debug)]
 struct State {
     last_ticket: u64,
-    waiting: BTreeSet<u64>,
+    /// By ticket, and how often each was refused.
+    waiting: BTreeMap<u64, u32>,
     in_flight: usize,
     /// Requests that wait for their retry, or for their room, outside the line.
-    aside: BTreeMap<u64, Timestamp>,
+    aside: BTreeMap<u64, (Timestamp, WaitReason)>,
     last_used: Timestamp,
+    /// Whether it was in doubt, when that was last looked at, if what was refused is a limit.
+    doubts: bool,
+}
+
+impl State {
+    /// Whose turn it is. Where it is in doubt whether it is a limit, one that was refused less often
+    /// tells more than the first in line.
+    fn first(&self, doubts: bool) -> Option<u64> {
+        let mut waiting = self.waiting.iter();
+        let first = if doubts {
+            waiting.min_by_key(|(number, refused)| (**refused, **number))
+        } else {
+            waiting.next()
+        };
+        first.map(|(number, _)| *number)
+    }
 }
 
 /// How many requests of a lane wait.
@@ -45,8 +61,8 @@ struct State {
 pub(super) struct Line {
     /// In the line.
     pub(super) waiting: usize,
-    /// Until when the last of those outside the line is set aside.
-    pub(super) aside: Option<Timestamp>,
+    /// Until when the last of those outside the line is set aside, and why.
+    pub(super) aside: Option<(Timestamp, WaitReason)>,
 }
 
 enum Turn {
@@ -54,7 +70,7 @@ enum Turn {
     /// Once it has a slot in this window.
     Full(Arc<Window>),
     At(Timestamp, WaitReason),
-    Aside(Timestamp),
+    Aside(Timestamp, WaitReason),
     Later,
 }
 
@@ -67,10 +83,11 @@ impl Lane {
     ) -> Self {
         let state = State {
             last_ticket: 0,
-            waiting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             in_flight: 0,
             aside: BTreeMap::new(),
             last_used: now,
+            doubts: false,
         };
         Self { draws, most_in_flight, window, state: Mutex::new(state), changed: Notify::new() }
     }
@@ -97,7 +114,12 @@ impl Lane {
         now: Timestamp,
     ) -> Turn {
         let mut state = lock(&self.state);
-        if state.waiting.first() != Some(&ticket) || state.in_flight >= self.most_in_flight {
+        let doubts = pacing.budgets().is_doubting(&self.draws);
+        if std::mem::replace(&mut state.doubts, doubts) != doubts {
+            // It may be another one's turn now, which does not know that yet.
+            self.changed.notify_waiters();
+        }
+        if state.first(doubts) != Some(ticket) || state.in_flight >= self.most_in_flight {
             return Turn::Later;
         }
         let enter = || {
@@ -108,7 +130,7 @@ impl Lane {
         match pacing.budgets().admit(&self.draws, room, now, state.in_flight, enter) {
             Admission::Now => {}
             Admission::At(until, reason) => return Turn::At(until, reason),
-            Admission::RoomAt(until) => return Turn::Aside(until),
+            Admission::RoomAt(until, reason) => return Turn::Aside(until, reason),
             Admission::AfterAnother => return Turn::Later,
             Admission::Full => return self.window.clone().map_or(Turn::Later, Turn::Full),
         }
@@ -135,6 +157,12 @@ pub(super) struct Ticket {
     pub(super) limited_for: Duration,
     /// How much of that was for the invited account's homeserver.
     pub(super) held_for: Duration,
+    /// How long it was set aside for the invited account's homeserver, which may be no limit.
+    pub(super) doubted_for: Duration,
+    /// How often it was refused.
+    pub(super) refused: u32,
+    /// How often the homeserver limited it.
+    pub(super) denied: u32,
     /// Among those that are on their way to the same homeserver.
     pub(super) slot: Option<Slot>,
     number: u64,
@@ -155,7 +183,7 @@ impl Ticket {
             let mut state = lock(&lane.state);
             state.last_ticket += 1;
             let number = state.last_ticket;
-            state.waiting.insert(number);
+            state.waiting.insert(number, 0);
             number
         };
         Self {
@@ -163,6 +191,9 @@ impl Ticket {
             room,
             limited_for: Duration::ZERO,
             held_for: Duration::ZERO,
+            doubted_for: Duration::ZERO,
+            refused: 0,
+            denied: 0,
             slot: None,
             number,
             place: Place::Waiting,
@@ -200,7 +231,7 @@ impl Ticket {
                         slot = window.enter_in_turn(&pacing.clock) => Some(slot),
                     };
                 }
-                Turn::At(until, _) | Turn::Aside(until) if !patient => {
+                Turn::At(until, _) | Turn::Aside(until, _) if !patient => {
                     return Err(Failure::Limited { retry_after: Some(between(now, until)) });
                 }
                 Turn::At(until, reason) => {
@@ -217,7 +248,9 @@ impl Ticket {
                         self.held_for += waited;
                     }
                 }
-                Turn::Aside(until) => self.set_aside(until, &pacing.clock, stop).await?,
+                Turn::Aside(until, reason) => {
+                    self.set_aside((until, reason), pacing, stop).await?;
+                }
                 Turn::Later => tokio::select! {
                     () = stop.cancelled() => {}
                     () = changed => {}
@@ -232,33 +265,40 @@ impl Ticket {
         self.go_to(Place::Waiting, |_| {});
     }
 
-    /// Steps out of the line until `until`, and back into the old place.
+    /// Steps out of the line until a time, for a reason, and back into the old place.
     pub(super) async fn set_aside(
         &mut self,
-        until: Timestamp,
-        clock: &SharedClock,
+        (until, reason): (Timestamp, WaitReason),
+        pacing: &Pacing,
         stop: &CancellationToken,
     ) -> Result<(), Failure> {
-        let number = self.number;
+        let (number, begun) = (self.number, pacing.clock.now());
         self.go_to(Place::Aside, |state| {
-            state.aside.insert(number, until);
+            state.aside.insert(number, (until, reason));
         });
         let stopped = tokio::select! {
             () = stop.cancelled() => true,
-            () = clock.sleep(between(clock.now(), until)) => false,
+            () = pacing.clock.sleep(between(begun, until)) => false,
         };
+        if reason == WaitReason::InviteeServer {
+            let now = pacing.clock.now();
+            self.doubted_for += between(begun, now);
+            if !stopped {
+                pacing.budgets().end_wait(&self.lane.draws, until, now);
+            }
+        }
         self.go_to(Place::Waiting, |_| {});
         if stopped { Err(Failure::Stopped) } else { Ok(()) }
     }
 
     fn go_to(&mut self, place: Place, change: impl FnOnce(&mut State)) {
-        let (number, left) = (self.number, self.place);
+        let (number, left, refused) = (self.number, self.place, self.refused);
         self.place = place;
         self.slot = None;
         self.lane.change(|state| {
             leave(state, number, left);
             if place == Place::Waiting {
-                state.waiting.insert(number);
+                state.waiting.insert(number, refused);
             }
             change(state);
         });

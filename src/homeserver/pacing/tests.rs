@@ -274,7 +274,7 @@ fn of_several_limits_the_one_that_is_met_is_learned_and_leaves_a_token_to_the_pe
             budgets.denied(&draws, None, sent, counted_from(sent, at(now)) + seconds(wait));
         } else {
             now += 0.02;
-            budgets.passed(&draws, sent, at(now));
+            budgets.passed(&draws, None, sent, at(now));
             passed += 1;
         }
     }

@@ -7,7 +7,7 @@
 //! eight of them do. A few are to wait, so that there is always something to do.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -32,6 +32,8 @@ const BUSY: f64 = 1.5;
 const ROUND: usize = 8;
 /// After how many rounds it is found out anew how long an answer takes when few are on their way.
 const ROUNDS: u32 = 16;
+/// Of how many rooms it is remembered that they were not answered for.
+const MOST_SILENT: usize = 1024;
 /// Nobody waits to speak of when answers take no longer than this.
 const PROMPT: Duration = Duration::from_millis(20);
 /// What takes longer waits for something else than a slot: a homeserver far away, most often. It
@@ -63,6 +65,8 @@ struct State {
     /// Whether it was ever too large.
     was_busy: bool,
     rounds: u32,
+    /// The rooms that were not answered for in time, as hashes.
+    silent_rooms: HashSet<u64>,
     /// The size to go back to, while few are sent to see how long one takes then.
     trying_few: Option<usize>,
 }
@@ -90,6 +94,7 @@ impl Window {
             alone: PROMPT,
             was_busy: false,
             rounds: 0,
+            silent_rooms: HashSet::new(),
             trying_few: Some(FEW),
         };
         Self { slots: Semaphore::new(FEW), state: Mutex::new(state) }
@@ -207,6 +212,22 @@ impl Slot {
             if state.took.len() == ROUND {
                 self.window.end_round(&mut state);
             }
+        }
+    }
+
+    /// The homeserver has more to do than it can, or cannot do this for one room. Each room counts
+    /// once, and the first of them proves nothing: one that always fails, or that lies on servers
+    /// which do not answer, is not to slow down all others.
+    pub(super) fn overloaded_in(&self, room: u64) {
+        let is_proof = {
+            let rooms = &mut lock(&self.window.state).silent_rooms;
+            if rooms.len() >= MOST_SILENT {
+                rooms.clear();
+            }
+            rooms.insert(room) && rooms.len() > 1
+        };
+        if is_proof {
+            self.overloaded();
         }
     }
 

@@ -40,6 +40,15 @@ async fn a_well_known_file_that_makes_no_sense_is_told() {
         || (StatusCode::OK, "<html>").into_response(),
         || json(200, &json!({ "m.homeserver": { "base_url": "m.example" } })),
         || json(200, &json!({ "m.homeserver": { "base_url": "file:///etc" } })),
+        || json(200, &json!({ "m.homeserver": { "base_url": "http://m.example" } })),
+        || json(200, &json!({ "m.homeserver": { "base_url": "https://a:b@m.example" } })),
+        || json(200, &json!({ "m.homeserver": { "base_url": "https://m.example/?a" } })),
+        || {
+            json(
+                200,
+                &json!({ "m.homeserver": { "base_url": format!("https://{}.example", "m".repeat(300)) } }),
+            )
+        },
         || json(200, &json!({})),
     ];
     for answer in answers {

@@ -7,18 +7,18 @@ use super::{
 };
 use crate::clock::Clock as _;
 
-fn seconds(seconds: u64) -> Duration {
+pub(super) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// Lets the next one that sleeps wake; tells how long it would have slept.
-async fn pass_the_next_wait(clock: &HeldClock) -> Duration {
+pub(super) async fn pass_the_next_wait(clock: &HeldClock) -> Duration {
     let wait = clock.asleep(1).await;
     clock.advance(wait);
     wait
 }
 
-fn invite(
+pub(super) fn invite(
     room: &'static RoomId,
     account: &Account,
 ) -> tokio::task::JoinHandle<Result<(), Failure>> {
@@ -26,7 +26,10 @@ fn invite(
     tokio::spawn(async move { account.invite(room, user_id!("@bob:example.com")).await })
 }
 
-fn join(room: &'static RoomId, account: &Account) -> tokio::task::JoinHandle<Result<(), Failure>> {
+pub(super) fn join(
+    room: &'static RoomId,
+    account: &Account,
+) -> tokio::task::JoinHandle<Result<(), Failure>> {
     let account = account.clone();
     tokio::spawn(
         async move { account.join(room.into(), vec![], Nearness::Elsewhere).await.map(drop) },

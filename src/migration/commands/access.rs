@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ruma::{OwnedUserId, TransactionId};
+use ruma::{EventId, OwnedUserId, TransactionId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -38,7 +38,7 @@ impl Migrations {
             room_id: said.room_id.clone(),
             event_id: said.event_id.clone(),
         });
-        let (access, session) = inner.log_in(&standing, login).await?;
+        let (access, session) = inner.log_in(&standing, login, &said.event_id).await?;
         let turn = job.turn().await;
         let mut migration = job.migration();
         let Some(standing) = job.standing(side) else {
@@ -136,21 +136,27 @@ impl Refusal {
 }
 
 impl Inner {
-    /// What access a login gives, with the session if there is one.
+    /// What access a login gives that was said with `event`, and the session if there is one.
     async fn log_in(
         &self,
         standing: &Standing,
         login: Login,
+        event: &EventId,
     ) -> Result<(Access, Option<Session>), Refusal> {
+        let server = || async {
+            self.sessions.server_for_secret(standing, event).await.map_err(Refusal::of)
+        };
         let session = match login {
             Login::None => return Ok((Access::None, None)),
             Login::Service => {
                 drop(self.sessions.masquerade(standing).await.map_err(Refusal::of)?);
                 return Ok((Access::Masquerade, None));
             }
-            Login::Token(token) => self.sessions.log_in_with_token(standing, token).await?,
+            Login::Token(token) => {
+                self.sessions.log_in_with_token(&server().await?, standing, token).await?
+            }
             Login::Password(password) => {
-                self.sessions.log_in_with_password(standing, &password).await?
+                self.sessions.log_in_with_password(&server().await?, standing, &password).await?
             }
         };
         Ok((Access::Session, Some(session)))

@@ -13,7 +13,11 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use super::*;
 use crate::{
     clock::{Clock as _, HeldClock},
-    homeserver::{Failure, failure::Fault, pacing::Persistence},
+    homeserver::{
+        Failure,
+        failure::Fault,
+        pacing::{Persistence, window::Window},
+    },
 };
 
 /// A homeserver that works on so many requests at a time, and how long each takes it.
@@ -266,4 +270,19 @@ fn changes_to_rooms_leave_the_homeserver_to_joins() {
         world.all_answered().await;
         assert_eq!(world.at_a_time(30).1, 3);
     });
+}
+
+#[test]
+fn one_room_that_is_not_answered_for_makes_no_window_smaller_and_several_do() {
+    let window = Arc::new(Window::new());
+    let slots = || std::iter::from_fn(|| window.enter(at(0.0))).collect::<Vec<_>>();
+    let full = slots();
+    (0..10).for_each(|_| full[0].overloaded_in(1));
+    let size = full.len();
+    drop(full);
+    let again = slots();
+    assert_eq!(again.len(), size);
+    again[0].overloaded_in(2);
+    drop(again);
+    assert_eq!(slots().len(), size / 2);
 }
