@@ -29,6 +29,7 @@ use self::{
     bucket::between,
     budgets::{Budgets, Draws, Key, hash},
     doubt::Verdict,
+    held::{Held, Span},
     lane::{Lane, Line, Ticket},
     ledger::Ledger,
     window::Window,
@@ -45,6 +46,7 @@ mod bucket;
 mod budgets;
 mod doubt;
 mod guess;
+mod held;
 mod kind;
 mod lane;
 mod ledger;
@@ -172,7 +174,7 @@ pub struct Pacing {
     cleared: Mutex<Timestamp>,
     budgets: Mutex<Budgets>,
     /// How long invitations waited for the invited account's homeserver, until that is taken.
-    held: Mutex<HashMap<OwnedUserId, Duration>>,
+    held: Mutex<HashMap<OwnedUserId, Held>>,
     connections: Mutex<HashMap<OwnedServerName, Arc<Semaphore>>>,
     ledger: OnceLock<Ledger>,
 }
@@ -228,7 +230,7 @@ impl Pacing {
     /// How long invitations of an account waited for its own homeserver, which lets in only so many
     /// from afar, since this was last asked.
     pub fn take_held(&self, invited: &UserId) -> Duration {
-        lock(&self.held).remove(invited).unwrap_or_default()
+        lock(&self.held).get_mut(invited).map(Held::take).unwrap_or_default()
     }
 
     /// What `server` allows an account, as far as that is known, or else what is documented; `None`
@@ -255,7 +257,7 @@ impl Pacing {
     /// When the store cannot be written.
     pub async fn forget(&self, account: &UserId) -> Result<(), StoreError> {
         self.budgets().forget(account);
-        self.take_held(account);
+        lock(&self.held).remove(account);
         match self.ledger.get() {
             Some(ledger) => ledger.forget(account).await,
             None => Ok(()),
@@ -279,7 +281,7 @@ impl Pacing {
         let mut retries = self.retries(errand.persistence);
         loop {
             let turn = ticket.turn(self, errand.patient, stop).await;
-            self.hold(&errand, std::mem::take(&mut ticket.held_for));
+            self.hold(&errand, std::mem::take(&mut ticket.held));
             turn?;
             let limited_for = std::mem::take(&mut ticket.limited_for);
             if !limited_for.is_zero() {
@@ -302,7 +304,7 @@ impl Pacing {
                 Ok(answer) => {
                     let learned =
                         self.budgets().passed(&lane.draws, ticket.room.as_ref(), sent, now);
-                    self.hold(&errand, ticket.doubted_for);
+                    self.hold(&errand, std::mem::take(&mut ticket.doubted));
                     drop(ticket);
                     Box::pin(self.keep(learned, now)).await;
                     return Ok(answer);
@@ -424,9 +426,11 @@ impl Pacing {
         connections.acquire_owned().await.ok()
     }
 
-    fn hold(&self, errand: &Errand<'_>, held_for: Duration) {
-        if let Some(invited) = errand.invited.filter(|_| !held_for.is_zero()) {
-            *lock(&self.held).entry(invited.to_owned()).or_default() += held_for;
+    fn hold(&self, errand: &Errand<'_>, waits: Vec<Span>) {
+        if let Some(invited) = errand.invited.filter(|_| !waits.is_empty()) {
+            let mut held = lock(&self.held);
+            let held = held.entry(invited.to_owned()).or_default();
+            waits.into_iter().for_each(|wait| held.add(wait));
         }
     }
 

@@ -108,9 +108,10 @@ fn a_limit_of_the_new_server_alone_is_waited_for_until_the_last_room_is_in() {
     let invites_per_user = Rate { per_second: 0.003, burst: 5 };
     wire.simulation.limit(NEW, Rates { invites_per_user, ..Rates::open() });
     let folder = tempfile::tempdir().unwrap();
-    let (all_in, _, report) = wire.run(run(&wire, folder.path(), &pair));
+    let (all_in, ended, report) = wire.run(run(&wire, folder.path(), &pair));
     assert!(report.rooms.iter().all(|row| row.outcome == Outcome::Joined), "{report:?}");
     let least = Duration::from_secs_f64((HEALTHY as f64 - 5.0) / 0.003);
     assert!(all_in <= least.mul_f64(1.1), "{all_in:?} of {least:?}");
-    assert!(report.held.as_secs_f64() > least.as_secs_f64() * 0.8, "{:?}", report.held);
+    let likely = least.as_secs_f64() * 0.8..=ended.as_secs_f64();
+    assert!(likely.contains(&report.held.as_secs_f64()), "{:?} of {ended:?}", report.held);
 }

@@ -17,12 +17,14 @@ use super::guess::{FIRST_PAUSE, Guess, doubled};
 
 /// How often another room passes right after one did not, before it is the room.
 const MOST_ALONE: u32 = 3;
-/// How often a room is tried while nothing speaks against a limit. With pauses of up to ten minutes,
-/// these are hours.
+/// How often a room is tried again while nothing speaks against a limit. With pauses of up to ten
+/// minutes, these are hours.
 const MOST_TRIES: u32 = 16;
-/// How often it is tried where others passed at once, or more did than the documented limit lets
-/// pass: by then eleven minutes are over, twice the time in which that limit lets another one pass.
-const MOST_TRIES_IN_DOUBT: u32 = 8;
+/// How often, and for how long, it is tried where others passed at once, or more did than the
+/// documented limit lets pass: for twice the time in which that limit lets another one pass. The tries
+/// alone do not tell how long that was, since pauses begin anew with every limit that is met.
+const TRIES_IN_DOUBT: u32 = 8;
+const IN_DOUBT_FOR: SignedDuration = SignedDuration::from_mins(11);
 
 /// For how long it is known of a room that it was the room, to whoever tries it again.
 const GIVEN_UP_FOR: SignedDuration = SignedDuration::from_mins(10);
@@ -58,6 +60,8 @@ struct Refusals {
     tries: u32,
     /// How often another one passed right after that.
     alone: u32,
+    /// When it did not pass for the first time.
+    since: Option<Timestamp>,
     /// When it was taken for the room.
     given_up: Option<Timestamp>,
 }
@@ -144,13 +148,21 @@ impl Doubts {
             None => {}
         }
         refusals.tries += 1;
+        let since = *refusals.since.get_or_insert(now);
         let Refusals { tries, alone, .. } = *refusals;
         let is_beyond = documented.is_some_and(|limit| self.guess.exceeds(now, limit));
-        let most = if alone > 0 || is_beyond { MOST_TRIES_IN_DOUBT } else { MOST_TRIES };
-        if alone >= MOST_ALONE || tries > most {
+        let in_doubt_until = (alone > 0 || is_beyond).then(|| since + IN_DOUBT_FOR);
+        let is_out_of_doubt =
+            tries >= TRIES_IN_DOUBT && in_doubt_until.is_some_and(|until| until <= now);
+        if alone >= MOST_ALONE || is_out_of_doubt || tries > MOST_TRIES {
             self.give_up(room, now);
             return Verdict::Room;
         }
+        // Pauses grow so long that the next one may end long after it is out of doubt.
+        let no_later = |until: Timestamp| match in_doubt_until {
+            Some(end) if end > now => until.min(end),
+            _ => until,
+        };
         match &self.doubted {
             // Several that were on their way together count as one.
             None if self.guess.is_older(sent) => return Verdict::Limit,
@@ -158,7 +170,7 @@ impl Doubts {
             Some((doubted, _)) if *doubted == room => {}
             // No wonder: others passed where this one did not. That proves nothing.
             Some(_) if alone > 0 => {
-                return Verdict::Aside(now + doubled(FIRST_PAUSE, tries - 1));
+                return Verdict::Aside(no_later(now + doubled(FIRST_PAUSE, tries - 1)));
             }
             Some((doubted, before)) => {
                 let is_no_wonder = self.rooms.get(doubted).is_some_and(|known| known.alone > 0);
@@ -175,6 +187,7 @@ impl Doubts {
             }
         }
         self.guess.refused(sent, now);
+        self.guess.next = self.guess.next.map(no_later);
         Verdict::Doubt(self.guess.opens().unwrap_or(now))
     }
 

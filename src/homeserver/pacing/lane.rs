@@ -12,6 +12,7 @@ use super::{
     Failure, Pacing, WaitReason,
     bucket::between,
     budgets::{Admission, Draws, Key},
+    held::Span,
     lock,
     window::{Slot, Window},
 };
@@ -155,10 +156,10 @@ pub(super) struct Ticket {
     pub(super) room: Option<Key>,
     /// How long limits held it back, at the head of the line.
     pub(super) limited_for: Duration,
-    /// How much of that was for the invited account's homeserver.
-    pub(super) held_for: Duration,
-    /// How long it was set aside for the invited account's homeserver, which may be no limit.
-    pub(super) doubted_for: Duration,
+    /// When that was for the invited account's homeserver.
+    pub(super) held: Vec<Span>,
+    /// When it was set aside for the invited account's homeserver, which may be no limit.
+    pub(super) doubted: Vec<Span>,
     /// How often it was refused.
     pub(super) refused: u32,
     /// How often the homeserver limited it.
@@ -190,8 +191,8 @@ impl Ticket {
             lane,
             room,
             limited_for: Duration::ZERO,
-            held_for: Duration::ZERO,
-            doubted_for: Duration::ZERO,
+            held: Vec::new(),
+            doubted: Vec::new(),
             refused: 0,
             denied: 0,
             slot: None,
@@ -242,10 +243,10 @@ impl Ticket {
                             pacing.budgets().end_wait(&lane.draws, until, pacing.clock.now());
                         }
                     }
-                    let waited = between(now, pacing.clock.now());
-                    self.limited_for += waited;
+                    let waited_until = pacing.clock.now();
+                    self.limited_for += between(now, waited_until);
                     if reason == WaitReason::InviteeServer {
-                        self.held_for += waited;
+                        self.held.push((now, waited_until));
                     }
                 }
                 Turn::Aside(until, reason) => {
@@ -282,7 +283,7 @@ impl Ticket {
         };
         if reason == WaitReason::InviteeServer {
             let now = pacing.clock.now();
-            self.doubted_for += between(begun, now);
+            self.doubted.push((begun, now));
             if !stopped {
                 pacing.budgets().end_wait(&self.lane.draws, until, now);
             }

@@ -131,7 +131,7 @@ async fn several_rooms_that_never_pass_hold_up_no_other() {
     for request in bad {
         let (waited, result) = end(&clock, request).await;
         result.unwrap_err();
-        assert!(waited < seconds(1200), "{waited:?}");
+        assert!(waited <= seconds(15 * 60), "{waited:?}");
     }
 }
 
