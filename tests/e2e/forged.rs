@@ -117,16 +117,17 @@ async fn a_yes_that_was_made_up_moves_the_bots_own_hand_no_more() {
     let proxy = Proxy::before(&pair.new).await.unwrap();
     let court = Court::with("forgedbot", behind(&proxy, pair), |spec| spec).await;
     let bot = court.scene.bot.user_id();
+    let chats = court.asked().await;
+    let request = court.request().await;
     set_level(&court, bot, 50).await;
     court.moderator.invite(&court.room, bot).await.unwrap();
-    wait::until("the bot is in the room", PATIENCE, || async {
-        let member = court.moderator.member(&court.room, bot).await?;
-        Ok((member == Some(MembershipState::Join)).then_some(()))
+    wait::until("the bot stays in the room", PATIENCE, || async {
+        let events = court.events().await.into_iter();
+        Ok(events.filter(|event| event["sender"] == bot.as_str()).count())
+            .map(|said| (said > 1).then_some(()))
     })
     .await
     .unwrap();
-    let chats = court.asked().await;
-    let request = court.request().await;
     tell(&court, &proxy, &json!([reaction(&court.moderator, &request, "✅")])).await;
     assert_eq!(invited(&court).await, None);
     assert!(!is_in(&court.scene.new, &court.room).await);
