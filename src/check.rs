@@ -11,6 +11,7 @@ use ruma::ServerName;
 use tern::{
     config::{Config, Entrance, Storage},
     homeserver::{LoginFlow, Server, Transport},
+    private::SecretFile,
     web::Listener,
 };
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,10 @@ pub(crate) async fn check(
         tell(&format!("homeservers: {name}"), found)?;
     }
     tell("storage", storage(&config.storage))?;
+    let key_file = config.storage.key_file.clone();
+    let key_file = SecretFile { key: "storage.key_file".to_owned(), path: key_file };
+    let exposed: Vec<_> =
+        config.secret_files.iter().chain([&key_file]).filter_map(SecretFile::is_exposed).collect();
     let stop = CancellationToken::new();
     let answering = answer_pings(config, &stop).await;
     for appservice in config.appservices.iter() {
@@ -55,6 +60,10 @@ pub(crate) async fn check(
     stop.cancel();
     if let Some(wrong) = answering {
         tell("web", wrong)?;
+    }
+    // The bot runs all the same, and in a container nobody else may be there.
+    for exposed in exposed {
+        writeln!(out, "CARE   {exposed}")?;
     }
     Ok(well)
 }

@@ -11,7 +11,7 @@ use std::{
 use ruma::{OwnedServerName, OwnedUserId};
 use url::Url;
 
-use crate::{appservice::Appservices, secret::Secret};
+use crate::{appservice::Appservices, private::SecretFile, secret::Secret};
 
 mod error;
 mod file;
@@ -52,6 +52,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What is logged.
     pub log: LogFilter,
+    /// The files that hold secrets, as the admin wrote them.
+    pub secret_files: Vec<SecretFile>,
 }
 
 /// The bot's own account.
@@ -175,7 +177,13 @@ impl Config {
     ) -> Result<Self, ConfigError> {
         // Read by itself first, because only then errors have lines.
         let file = file::parse(path, text)?;
-        overrides::apply(path, text, file, environment)?.complete(path)
+        let has_password = file.has_password();
+        let file = overrides::apply(path, text, file, environment)?;
+        let mut secret_files = file.secret_files();
+        if has_password {
+            secret_files.push(SecretFile { key: "bot.password".to_owned(), path: path.to_owned() });
+        }
+        Ok(Self { secret_files, ..file.complete(path)? })
     }
 }
 

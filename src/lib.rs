@@ -17,6 +17,8 @@
 //! | `crypto_store` | what matrix-sdk keeps of keys, so that nothing is lost with a kill |
 //! | [`config`] | the configuration file and its environment overrides |
 //! | `compute`, `json` | long work beside the threads that answer people; how deep JSON is |
+//! | [`private`] | what other users of the machine can read: nothing of the bot's |
+//! | [`supervise`] | what becomes of a panic: caught, logged, counted, begun again |
 //! | [`clock`], [`secret`], [`logging`] | time, as a parameter; what is never shown; what is logged |
 
 pub mod access;
@@ -33,7 +35,9 @@ pub mod logging;
 pub mod measure;
 pub mod migration;
 pub mod moderation;
+pub mod private;
 pub mod record;
 pub mod secret;
 pub mod store;
+pub mod supervise;
 pub mod web;

@@ -24,7 +24,9 @@ use tern::{
     measure::Counted,
     migration::{Migrations, Settings},
     moderation::Moderation,
+    private::{self, SecretFile},
     store::{Store, StoreError},
+    supervise,
     web::{Health, Listener, Observation},
 };
 use tokio_util::sync::CancellationToken;
@@ -75,6 +77,7 @@ struct RegistrationArguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    private::keep_new_files();
     let arguments = Arguments::parse();
     let done = match arguments.command {
         None => run(&arguments.config).await.map(|()| true),
@@ -95,6 +98,11 @@ async fn main() -> ExitCode {
 async fn run(config: &Path) -> anyhow::Result<()> {
     let config = Config::load(config, environment())?;
     logging::init(&config.log)?;
+    supervise::log_panics();
+    private::keep_old_files(&config.storage);
+    for exposed in config.secret_files.iter().filter_map(SecretFile::is_exposed) {
+        tracing::warn!("{exposed}");
+    }
     let mut rng = StdRng::from_os_rng();
     let path = &config.storage.path;
     let store = Store::open(path, &config.storage.key_file, &mut rng)

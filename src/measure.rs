@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandl
 const MIGRATIONS: &str = "tern_migrations";
 const STEPS: &str = "tern_steps_total";
 const REQUESTS: &str = "tern_requests_total";
+const PANICS: &str = "tern_panics_total";
 const WAITED: &str = "tern_limit_wait_seconds";
 
 /// From which durations on waits are told apart, in seconds.
@@ -50,6 +51,7 @@ impl Counted {
             REQUESTS,
             "Requests to homeservers by their answer's status, without those of the bot's own chat"
         );
+        describe_counter!(PANICS, "Mistakes in the program that a task ran into, by what it does");
         describe_histogram!(
             WAITED,
             Unit::Seconds,
@@ -79,6 +81,11 @@ pub(crate) fn step(step: &'static str, outcome: &'static str) {
 pub(crate) fn request(server: String, status: Option<u16>) {
     let status = status.map_or_else(|| "none".to_owned(), |status| status.to_string());
     counter!(REQUESTS, "server" => server, "status" => status).increment(1);
+}
+
+/// A task of this name panicked.
+pub(crate) fn panicked(task: &'static str) {
+    counter!(PANICS, "task" => task).increment(1);
 }
 
 /// A request of this kind was held back because of a limit.

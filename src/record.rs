@@ -293,6 +293,14 @@ impl Phase {
         matches!(self, Self::WaitingForModerators | Self::Finished)
     }
 
+    /// Whether there is something to be stopped until `resume` is said.
+    pub fn can_be_paused(&self) -> bool {
+        matches!(
+            self,
+            Self::Surveying | Self::AwaitingGo | Self::Running | Self::WaitingForModerators
+        )
+    }
+
     /// Whether nothing more will be done by itself. Both accounts are free for another migration.
     pub fn is_over(&self) -> bool {
         matches!(self, Self::Finished | Self::Cancelled(_))

@@ -31,7 +31,7 @@ use self::{
     ring::Ring,
     scope::{Mark, Parts, SCOPES},
 };
-use crate::secret::Secret;
+use crate::{secret::Secret, supervise};
 
 mod aside;
 mod batch;
@@ -232,9 +232,16 @@ impl Store {
         // In a task of its own: a caller that is not polled for a while holds up nobody else, and
         // one that goes away leaves no key behind.
         let store = self.clone();
-        tokio::spawn(async move { store.settle(place, sealed).await })
-            .await
-            .unwrap_or_else(|ended| Err(disk(sled::Error::Io(io::Error::other(ended)))))?;
+        let settled =
+            tokio::spawn(
+                async move { supervise::caught("store", store.settle(place, sealed)).await },
+            );
+        let ended = |what: String| Err(disk(sled::Error::Io(io::Error::other(what))));
+        match settled.await {
+            Ok(Ok(settled)) => settled?,
+            Ok(Err(panicked)) => ended(panicked.to_string())?,
+            Err(error) => ended(error.to_string())?,
+        }
         if let Some(witness) = &self.witness {
             witness.after_write().await;
         }
@@ -345,6 +352,30 @@ impl Store {
     /// the key. `of` is the kind of thing.
     pub fn mark(&self, of: &str, what: &str) -> String {
         scope::hex(&self.cipher.hash_key(of, what.as_bytes()))
+    }
+
+    /// Every record that can be read, of all tables, as `table/key` and JSON, or a secret as it is: for
+    /// tests that prove what is left of somebody.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be read.
+    pub fn everything(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let mut all = Vec::new();
+        for record in self.db.iter() {
+            let (place, sealed) = record.map_err(|error| StoreError::disk(&self.path, error))?;
+            let text = String::from_utf8_lossy(&place);
+            let table = text.split('/').next().unwrap_or_default();
+            let plain = match [SCOPES, meta::META].contains(&table) {
+                false => self.open_record(table, &place, &sealed)?,
+                true => None,
+            };
+            all.extend(plain.map(|plain| {
+                let value = String::from_utf8_lossy(plain.value()).into_owned();
+                (raw_key(table, plain.key()), value)
+            }));
+        }
+        Ok(all)
     }
 
     /// A number that was never returned before, one greater than the last. It is on disk with the

@@ -28,6 +28,7 @@ use crate::{
     },
     moderation::Posted,
     store::StoreError,
+    supervise::{self, Patience},
 };
 
 /// How long until an undelivered notice is looked at again when nothing else happens.
@@ -85,6 +86,7 @@ struct Recipient {
 
 impl Recipient {
     async fn run(mut self) {
+        let mut patience = Patience::default();
         loop {
             if self.pending.is_empty() {
                 let Some(notice) = self.incoming.recv().await else { return };
@@ -93,10 +95,26 @@ impl Recipient {
             while let Ok(notice) = self.incoming.try_recv() {
                 self.take(notice).await;
             }
-            let pause = self.step().await.unwrap_or_else(|error| {
-                tracing::error!(account = %self.user, %error, "a notice could not be delivered");
-                Some(LOOK_AGAIN)
-            });
+            let began = self.bot.shared.clock.now();
+            let pause = match supervise::caught("notices", self.step()).await {
+                Ok(Ok(pause)) => {
+                    patience.renew();
+                    pause
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(account = %self.user, %error, "a notice could not be delivered");
+                    Some(LOOK_AGAIN)
+                }
+                Err(error) => {
+                    let pause = patience.pause(began, self.bot.shared.clock.now());
+                    // It stays in the store until a later start; what comes after it is told now.
+                    if patience.is_over() && self.pending.pop_front().is_some() {
+                        tracing::error!(account = %self.user, %error, "a notice is passed over");
+                        patience.renew();
+                    }
+                    Some(pause)
+                }
+            };
             if let Some(pause) = pause {
                 self.wait(pause).await;
             }
@@ -107,7 +125,8 @@ impl Recipient {
     async fn take(&mut self, notice: Notice) {
         let fate = match &notice.event {
             Event::AccessGiven { side, secret: Some(message) } => {
-                redact(&self.bot, &notice, *side, message).await
+                let redacted = redact(&self.bot, &notice, *side, message);
+                supervise::caught("notices", redacted).await.unwrap_or(SecretFate::LeftToPerson)
             }
             _ => SecretFate::None,
         };

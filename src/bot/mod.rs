@@ -52,6 +52,7 @@ use crate::{
     migration::Migrations,
     moderation::Moderation,
     store::{Store, StoreError},
+    supervise::{self, Patience},
     web::Health,
 };
 
@@ -140,7 +141,9 @@ async fn serve_for_good(
     rng: &mut impl Rng,
     stop: &CancellationToken,
 ) -> Result<(), BotError> {
+    let mut patience = Patience::default();
     loop {
+        let began = shared.clock.now();
         let account = tokio::select! {
             account = entrance.enter(rng) => account?,
             () = stop.cancelled() => return Ok(()),
@@ -148,6 +151,14 @@ async fn serve_for_good(
         match serve(Arc::new(Bot::new(shared.clone(), account)), stop).await {
             End::Stopped => return Ok(()),
             End::SessionGone => tracing::warn!("the bot's session is gone; logging in again"),
+            // What was begun and not finished comes again.
+            End::Panicked => {
+                let pause = patience.pause(began, shared.clock.now());
+                tokio::select! {
+                    () = shared.clock.sleep(pause) => {}
+                    () = stop.cancelled() => return Ok(()),
+                }
+            }
             End::Store(error) => return Err(error.into()),
         }
     }
@@ -159,8 +170,9 @@ async fn serve(bot: Arc<Bot>, stop: &CancellationToken) -> End {
     let mut sync = Sync::new(bot.clone());
     let mut deliverer = Deliverer::new(bot.clone());
     let health = bot.shared.health.clone();
+    let attending = supervise::caught("chat", attend(bot, &mut sync, &mut deliverer));
     let end = tokio::select! {
-        end = attend(bot, &mut sync, &mut deliverer) => end,
+        end = attending => end.unwrap_or(End::Panicked),
         () = stop.cancelled() => End::Stopped,
     };
     health.set_away();
@@ -179,15 +191,19 @@ async fn attend(bot: Arc<Bot>, sync: &mut Sync, deliverer: &mut Deliverer) -> En
         Err(error) => return error.into(),
     };
     bot.shared.migrations.resume_all();
-    let moderation = bot.shared.moderation.clone();
+    let (moderation, clock) = (bot.shared.moderation.clone(), bot.shared.clock.clone());
     tracing::info!("tern is ready");
     bot.shared.health.set_ready();
     tokio::select! {
         end = sync.go_on() => end,
         // Another reader of notices means another bot in this process.
         () = deliverer.run(notices) => End::Stopped,
-        error = moderation.run(bot.clone()) => error.into(),
-        error = Keeper::new(bot).run() => error.into(),
+        error = supervise::persistently("moderators", &clock, || moderation.run(bot.clone())) => {
+            error.into()
+        }
+        error = supervise::persistently("progress", &clock, || Keeper::new(bot.clone()).run()) => {
+            error.into()
+        }
     }
 }
 
@@ -198,6 +214,8 @@ enum End {
     Stopped,
     /// The homeserver no longer knows its session.
     SessionGone,
+    /// There is a mistake in the program.
+    Panicked,
     /// The store failed.
     Store(StoreError),
 }

@@ -39,7 +39,7 @@ use super::{
     rooms,
     shared::Bot,
 };
-use crate::store::StoreError;
+use crate::{store::StoreError, supervise};
 
 /// How long the homeserver may hold a sync when nothing happens.
 const LONG_POLL: Duration = Duration::from_secs(30);
@@ -310,8 +310,15 @@ fn company_may_have_changed(update: &JoinedRoomUpdate) -> bool {
 impl Attendant for Arc<Bot> {
     fn attend<'a>(&'a self, room: &'a RoomId, job: Job) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            if let Err(error) = attend_to(self, room, job).await {
-                tracing::error!(%room, %error, "something said in a room could not be dealt with");
+            match supervise::caught("room", attend_to(self, room, job)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::error!(%room, %error, "something said in a room could not be dealt with");
+                }
+                // It would panic again; what is said next is dealt with.
+                Err(error) => {
+                    tracing::error!(%room, %error, "something said in a room is passed over");
+                }
             }
         })
     }

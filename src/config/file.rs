@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     appservice::{Appservice, Appservices},
+    private::SecretFile,
     secret::Secret,
 };
 
@@ -134,6 +135,23 @@ fn read<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, ConfigError> 
 
 impl File {
     /// Puts in the defaults, and misses what has none.
+    /// Whether the bot's password stands in the file itself.
+    pub(super) fn has_password(&self) -> bool {
+        self.bot.as_ref().is_some_and(|bot| bot.password.is_some())
+    }
+
+    /// The files with secrets that it names.
+    pub(super) fn secret_files(&self) -> Vec<SecretFile> {
+        let password = self.bot.as_ref().and_then(|bot| bot.password_file.clone());
+        let password = password.map(|path| SecretFile { key: "bot.password_file".into(), path });
+        let registration = |(server, keys): (&OwnedServerName, &AppserviceKeys)| {
+            let key = format!("appservices.{server}.registration");
+            Some(SecretFile { key, path: keys.registration.clone()? })
+        };
+        let registrations = self.appservices.iter().flatten().filter_map(registration);
+        password.into_iter().chain(registrations).collect()
+    }
+
     pub(super) fn complete(self, path: &Path) -> Result<Config, ConfigError> {
         let bot = self.bot.unwrap_or_default();
         let appservices = self
@@ -164,6 +182,7 @@ impl File {
         };
         Ok(Config {
             bot,
+            secret_files: Vec::new(),
             access: Access {
                 allow,
                 admins: access

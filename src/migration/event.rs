@@ -82,6 +82,9 @@ pub enum Event {
         /// By whom.
         by: By,
     },
+    /// To both: the migration is paused, because the program has a mistake that it ran into again and
+    /// again.
+    Stumbled,
     /// To both: `resume` was said.
     Resumed {
         /// By whom.

@@ -123,7 +123,7 @@ impl Job {
         let token = stop.clone();
         let task = tokio::spawn(async move {
             if let Some(before) = before {
-                // It may have panicked; its work is then done again.
+                // One that panicked was begun again there.
                 drop(before.task.await);
             }
             if !token.is_cancelled() {

@@ -162,6 +162,7 @@ fn every_notice_is_stored_in_this_form() {
         Event::RequestRefused { room: label(), by: owned_user_id!("@mod:a.example") },
         Event::RequestsEnded { rooms: vec![label()], why: Unanswered::Expired },
         Event::Forgotten { old, new },
+        Event::Stumbled,
     ]
     .into_iter()
     .enumerate()

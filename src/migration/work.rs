@@ -23,6 +23,7 @@ use crate::{
     consent::Standing,
     homeserver::{Account, Excess, Failure},
     store::{Batch, StoreError},
+    supervise::{self, Panicked},
 };
 
 /// How often a power level is written that somebody else undoes in the same moment.
@@ -68,11 +69,52 @@ impl Inner {
         let (inner, worked_on) = (self.clone(), job.clone());
         job.employ(move |stop| async move {
             let id = worked_on.migration().id;
-            if let Err(error) = inner.work(&worked_on, &stop).await {
+            let mut panicked = false;
+            let work = || {
+                let again = std::mem::replace(&mut panicked, true);
+                inner.work_again(&worked_on, again, &stop)
+            };
+            let worked = supervise::with_patience("migration", &inner.clock, &stop, work).await;
+            let worked = match worked {
+                Ok(worked) => worked.unwrap_or(Ok(())),
+                Err(Panicked) => inner.park(&worked_on, &stop).await,
+            };
+            if let Err(error) = worked {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(migration = %id, error, "the store is broken; work stops");
             }
         });
+    }
+
+    /// Does what the phase asks for. After a panic, which did not end the process, a survey that was
+    /// begun counts no more as one that did.
+    async fn work_again(
+        &self,
+        job: &Job,
+        after_panic: bool,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        if after_panic {
+            let mut ended = Batch::new();
+            self.journal.end_survey(&mut ended, job.migration().id);
+            self.journal.commit_batch(ended).await?;
+        }
+        self.work(job, stop).await
+    }
+
+    /// Pauses a migration whose worker panics again and again, and tells both sides: nobody waits for
+    /// what will not come.
+    async fn park(&self, job: &Job, stop: &CancellationToken) -> Result<(), StoreError> {
+        let turn = job.turn().await;
+        let mut migration = job.migration();
+        tracing::error!(migration = %migration.id, "it is paused after a mistake in the program");
+        if stop.is_cancelled() || !migration.phase.can_be_paused() {
+            return Ok(());
+        }
+        migration.phase = Phase::Paused(Box::new(migration.phase));
+        let change = Change::of(&migration).tell_both(Event::Stumbled);
+        self.commit(job, &turn, change).await?;
+        Ok(())
     }
 
     async fn work(&self, job: &Job, stop: &CancellationToken) -> Result<(), StoreError> {

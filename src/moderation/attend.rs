@@ -13,6 +13,7 @@ use crate::{
     homeserver::{Account, Failure},
     migration::{Closed, MigrationId, Side},
     store::StoreError,
+    supervise,
 };
 
 /// Why a migration is no longer attended to, or something could not be done.
@@ -74,7 +75,10 @@ impl Moderation {
                 attended.entry(id).or_insert_with(|| {
                     let stop = CancellationToken::new();
                     let (inner, token) = (self.0.clone(), stop.clone());
-                    tasks.spawn(async move { (id, inner.attend(id, token).await) });
+                    tasks.spawn(async move {
+                        let attend = || inner.clone().attend(id, token.clone());
+                        (id, supervise::persistently("moderation", &inner.clock, attend).await)
+                    });
                     stop
                 });
             }
@@ -86,7 +90,7 @@ impl Moderation {
                     Ok((id, Ok(()))) => {
                         attended.remove(&id);
                     }
-                    // A task that panicked is not begun again: it would panic again.
+                    // Nobody ends one from outside.
                     Err(error) => tracing::error!(%error, "moderators are no longer heard"),
                 }
             }

@@ -34,6 +34,8 @@ pub(super) enum Refusal {
     BadJson,
     #[error("the transaction ID is longer than {0} bytes")]
     LongId(usize),
+    #[error("there is a mistake in the bot")]
+    Panicked,
     /// The homeserver tries again later.
     #[error("the bot's store is broken")]
     Store(#[from] StoreError),
@@ -53,7 +55,7 @@ impl Refusal {
             Self::NotJson => (StatusCode::BAD_REQUEST, "M_NOT_JSON"),
             Self::BadJson => (StatusCode::BAD_REQUEST, "M_BAD_JSON"),
             Self::LongId(_) => (StatusCode::BAD_REQUEST, "M_INVALID_PARAM"),
-            Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
+            Self::Panicked | Self::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN"),
         }
     }
 }

@@ -30,7 +30,11 @@ pub use self::{
     observation::{Health, Observation},
     pushed::{Audience, Envelope, Nobody, Pushed},
 };
-use crate::{appservice::Appservices, store::Store};
+use crate::{
+    appservice::Appservices,
+    store::Store,
+    supervise::{self, Panicked},
+};
 
 const PING: &str = "/_matrix/app/v1/ping";
 
@@ -151,7 +155,9 @@ async fn in_time(
     request: axum::extract::Request,
     next: middleware::Next,
 ) -> Result<Response, Refusal> {
-    tokio::time::timeout(LONGEST_REQUEST, next.run(request)).await.map_err(|_| Refusal::TooSlow)
+    let answer = supervise::caught("web", next.run(request));
+    let answer = tokio::time::timeout(LONGEST_REQUEST, answer).await;
+    answer.map_err(|_| Refusal::TooSlow)?.map_err(|Panicked| Refusal::Panicked)
 }
 
 /// The bot makes no users and no rooms when it is asked for them.

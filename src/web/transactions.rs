@@ -21,6 +21,7 @@ use super::{
 use crate::{
     appservice::Appservice,
     store::{Batch, Store, StoreError, Table},
+    supervise,
 };
 
 /// The largest transaction, in bytes. A homeserver repeats what is refused until it is taken, so
@@ -104,7 +105,13 @@ pub(super) async fn take(
     // Megabytes of JSON take their time, in which chats go on.
     let sorted =
         tokio::task::spawn_blocking(move || sort(&body, &server.appservice, &*sorter.audience));
-    let awaited = sorted.await.map_err(|_| Refusal::BadJson)??;
+    // The homeserver would repeat it for ever, and push nothing else: what makes the program panic is
+    // passed over.
+    let Ok(sorted) = sorted.await else {
+        supervise::noticed("transactions");
+        return Ok(done());
+    };
+    let awaited = sorted?;
     for event in &awaited {
         if let Some(pushed) = open(by, event) {
             taker.audience.hear(&pushed).await?;

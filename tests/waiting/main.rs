@@ -6,9 +6,11 @@
 mod estimates;
 mod go;
 mod life;
+mod mistakes;
 mod moved;
 mod one_room;
 mod parked;
+mod rest;
 mod wire;
 mod words;
 

@@ -38,6 +38,8 @@ pub(crate) struct Wire {
     lost: Mutex<BTreeSet<usize>>,
     /// What is never answered: requests whose path ends so.
     hangs: Mutex<Option<&'static str>>,
+    /// What makes the program panic, and how often still: requests whose path has this in it.
+    stumbles: Mutex<Option<(&'static str, usize)>>,
     /// Writes that the store's own threads are about.
     writing: AtomicUsize,
 }
@@ -45,13 +47,30 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new(clock: Arc<HeldClock>, simulation: Simulation) -> Arc<Self> {
         let (posts, lost, hangs) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let writing = AtomicUsize::new(0);
-        Arc::new(Self { clock, simulation, posts, lost, hangs, writing })
+        let (stumbles, writing) = (Mutex::default(), AtomicUsize::new(0));
+        Arc::new(Self { clock, simulation, posts, lost, hangs, stumbles, writing })
     }
 
     /// Leaves requests without an answer whose path ends so.
     pub(crate) fn hang(&self, end: &'static str) {
         *self.hangs.lock().unwrap() = Some(end);
+    }
+
+    /// Has the program panic so many times, when it sends a request whose path has this in it.
+    pub(crate) fn stumble(&self, at: &'static str, times: usize) {
+        *self.stumbles.lock().unwrap() = Some((at, times));
+    }
+
+    fn panic_at(&self, path: &str) {
+        // Not while it is locked.
+        let is_to_panic = match &mut *self.stumbles.lock().unwrap() {
+            Some((at, times)) if *times > 0 && path.contains(*at) => {
+                *times -= 1;
+                true
+            }
+            _ => false,
+        };
+        assert!(!is_to_panic, "a mistake in the program");
     }
 
     /// The answers to these messages come when there is no process any more to take them.
@@ -95,6 +114,7 @@ impl Carrier for Wire {
             if self.hangs.lock().unwrap().is_some_and(|end| request.uri().path().ends_with(end)) {
                 future::pending::<()>().await;
             }
+            self.panic_at(request.uri().path());
             let now = self.clock.now();
             let since_1970 = Duration::try_from(now.as_duration()).unwrap();
             let answer = self.simulation.answer(&request, since_1970);

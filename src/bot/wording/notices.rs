@@ -96,6 +96,11 @@ pub(crate) fn notice(event: &Event, facts: &Facts<'_>) -> Message {
             who = you_or_account(*by, facts)
         ))
         .and("`status` tells how it stands."),
+        Event::Stumbled => Message::new(
+            "I ran into a mistake of my own again and again, so the migration is **paused**. What was \
+             done stays done, and nothing is lost; my admin finds the mistake in my log.",
+        )
+        .and("Say `resume` to let me try again, or `cancel` to end it."),
         Event::GoesOn => Message::new(
             "I may act as both accounts again as far as I need it: the migration **goes on**.",
         )

@@ -156,10 +156,7 @@ impl Inner {
         by: By,
     ) -> Result<(), Refusal> {
         let mut migration = job.migration();
-        if !matches!(
-            migration.phase,
-            Phase::Surveying | Phase::AwaitingGo | Phase::Running | Phase::WaitingForModerators
-        ) {
+        if !migration.phase.can_be_paused() {
             return Err(wrong_phase(&migration));
         }
         migration.phase = Phase::Paused(Box::new(migration.phase));

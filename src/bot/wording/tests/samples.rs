@@ -367,6 +367,7 @@ pub(super) fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
         ("started", Event::Started, Phase::Running, both),
         ("paused", Event::Paused { by: By::Old }, Phase::Paused(Box::new(Phase::Running)), both),
         ("resumed", Event::Resumed { by: By::New }, Phase::Running, both),
+        ("stumbled", Event::Stumbled, Phase::Paused(Box::new(Phase::Running)), both),
         ("goes on", Event::GoesOn, Phase::Running, both),
         ("resumed without", Event::ResumedWithoutOld, Phase::Running, [No, Session]),
         ("finished", Event::Finished, Phase::Finished, both),
