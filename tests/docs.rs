@@ -75,3 +75,35 @@ fn what_the_guide_says_of_check_and_metrics_is_in_the_code() {
     };
     assert_eq!(metrics(GUIDE), metrics(&source("measure.rs")));
 }
+
+#[test]
+fn the_tests_that_the_page_on_security_names_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut source = String::new();
+    for folder in ["src", "tests"] {
+        read_below(&root.join(folder), &mut source).unwrap();
+    }
+    let page = fs::read_to_string(root.join("docs/security.md")).unwrap();
+    let tables = page.lines().filter(|line| line.starts_with('|'));
+    let named: Vec<_> = tables.filter_map(|row| row.split('|').nth(3)).collect();
+    let named = named.iter().flat_map(|tests| tests.split('`').skip(1).step_by(2));
+    let mut count = 0;
+    for test in named {
+        assert!(source.contains(&format!("fn {test}(")), "{test}");
+        count += 1;
+    }
+    assert!(count > 20);
+}
+
+/// The Rust code below a folder.
+fn read_below(folder: &Path, into: &mut String) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            read_below(&path, into)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(&path)?);
+        }
+    }
+    Ok(())
+}

@@ -43,10 +43,9 @@ async fn a_no_and_a_block_outlast_what_anybody_forgets() {
     chats.new.hear_about("wants to move to this account").await.unwrap();
     chats.new.say(&format!("decline {}", scene.old.user_id())).await.unwrap();
     chats.old.hear_about("said no").await.unwrap();
-    for chat in [&chats.old, &chats.new] {
-        chat.say("forget").await.unwrap();
-        chat.hear_about("all that I stored about your migration is deleted").await.unwrap();
-    }
+    // What one of the two forgets is forgotten for both.
+    chats.old.say("forget").await.unwrap();
+    chats.old.hear_about("all that I stored about your migration is deleted").await.unwrap();
     chats.old.say(&start).await.unwrap();
     chats.old.hear_about("it does not want to be asked").await.unwrap();
     chats.new.say("unblock").await.unwrap();
