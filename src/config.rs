@@ -152,6 +152,9 @@ pub struct Plan {
 pub struct Consent {
     /// How long an account may take to answer.
     pub expires: Duration,
+    /// How long consent and sessions are kept after the end of a migration, and a plan that waits
+    /// for `go`.
+    pub keep: Duration,
 }
 
 impl Config {

@@ -138,7 +138,11 @@ async fn run_on(store: Store, config: Config, mut rng: StdRng) -> anyhow::Result
     transport.pin_in(&store)?;
     let migrations = Migrations::open(
         config.bot.user_id.clone(),
-        Settings { consent_expires: config.consent.expires, quiet_after: config.plan.quiet_after },
+        Settings {
+            consent_expires: config.consent.expires,
+            consent_keep: config.consent.keep,
+            quiet_after: config.plan.quiet_after,
+        },
         store.clone(),
         transport.clone(),
         config.appservices.clone(),

@@ -84,6 +84,12 @@ pub struct Migration {
     /// When that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned: Option<Timestamp>,
+    /// When the consent of both lapsed, some time after the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapsed: Option<Timestamp>,
+    /// When both were told last that their consent is about to lapse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lapse_told: Option<Timestamp>,
     /// The plan that the old account said `go` to. A new plan clears it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub go: Option<PlanNumber>,
@@ -131,10 +137,33 @@ impl Migration {
     }
 
     /// There is another plan than before: whatever `go` was said meant that one.
-    pub(crate) fn change_plan(&mut self) {
+    pub(crate) fn change_plan(&mut self, now: Timestamp) {
         self.plan.0 += 1;
+        self.planned = Some(now);
         self.go = None;
         self.interrupted = None;
+    }
+
+    /// Whether `reader` is told the names of rooms and people. Who asked for the new account may have
+    /// meant another one: until `go`, that one is shown counts and routes.
+    pub fn may_name(&self, reader: Side) -> bool {
+        reader == Side::Old || self.may_run()
+    }
+
+    /// Since when it waits for nobody but the two people, and so for nothing that comes by itself:
+    /// since its end, or since there was a plan or an agreement and no `go`. What was begun and
+    /// waits to be gone on with does not count.
+    pub(crate) fn idle_since(&self) -> Option<Timestamp> {
+        let began = || {
+            let agreed = [&self.old, &self.new].map(|party| party.consent.as_ref().map(|it| it.at));
+            agreed.into_iter().flatten().chain(self.planned).max()
+        };
+        match self.phase.underlying() {
+            Phase::Finished if self.lapsed.is_none() => self.ended,
+            Phase::AwaitingAccess if self.interrupted.is_none() => began(),
+            Phase::Surveying | Phase::AwaitingGo | Phase::Failed(_) => began(),
+            _ => None,
+        }
     }
 
     /// Nothing is done before there is access. A run that was under way is noted: no other is gone
@@ -323,6 +352,8 @@ pub enum Ending {
     Declined,
     /// The new account did not answer in time.
     Expired,
+    /// Nobody said `go` in time.
+    Lapsed,
     /// Somebody said `cancel`.
     CancelledBy(By),
 }

@@ -115,6 +115,7 @@ async fn open(wire: &Arc<Wire>, url: &str, path: &Path) -> Result<Migrations> {
     transport.pacing().keep_in(&store).await?;
     let settings = Settings {
         consent_expires: Duration::from_secs(86_400),
+        consent_keep: Duration::from_secs(7 * 86_400),
         quiet_after: Duration::from_secs(31_536_000),
     };
     let bot = "@tern:old.example".try_into()?;

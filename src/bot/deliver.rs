@@ -448,7 +448,7 @@ async fn messages(
         Some(room) => room.latest_encryption_state().await?.is_encrypted(),
         None => false,
     };
-    let plan = migrations.current_plan(migration.id).ok();
+    let plan = migrations.plan_for(migration.id, reader).ok();
     let progress = migrations.progress(migration.id).ok();
     let report = migrations.current_report(migration.id).ok();
     let requests = bot.shared.moderation.requests(migration.id)?;
@@ -463,6 +463,8 @@ async fn messages(
         encrypted,
         served: migrations.needs_no_login(&notice.to),
         now: bot.shared.clock.now(),
+        keep: bot.shared.config.consent.keep,
+        lapses_in: migrations.lapses_in(migration),
     };
     let shown = plan.as_ref().filter(|_| notice.event == Event::PlanReady);
     let shown = shown.map(|plan| PlanId { migration: migration.id, number: plan.number });

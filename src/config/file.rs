@@ -29,6 +29,7 @@ const DEFAULT_EXPIRE_AFTER: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const DEFAULT_DISPLAY_NAME: &str = "Tern";
 const DEFAULT_PATH: &str = "data";
 const DEFAULT_CONSENT_EXPIRES: Duration = Duration::from_secs(24 * 60 * 60);
+const DEFAULT_CONSENT_KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// When a room counts as quiet, if nothing else is said: after a year.
 const DEFAULT_QUIET_AFTER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -80,6 +81,7 @@ struct StorageKeys {
 #[serde(deny_unknown_fields, default, expecting = "keys with values")]
 struct ConsentKeys {
     expires: Option<Text<Span>>,
+    keep: Option<Text<Span>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,13 +200,7 @@ impl File {
             web: self.web.unwrap_or_default().complete(),
             moderation: self.moderation.unwrap_or_default().complete(),
             storage: self.storage.unwrap_or_default().complete(),
-            consent: Consent {
-                expires: self
-                    .consent
-                    .unwrap_or_default()
-                    .expires
-                    .map_or(DEFAULT_CONSENT_EXPIRES, |Text(Span(span))| span),
-            },
+            consent: self.consent.unwrap_or_default().complete(),
             plan: Plan {
                 quiet_after: self
                     .plan
@@ -215,6 +211,17 @@ impl File {
             timeouts: self.timeouts.unwrap_or_default().complete(),
             log: self.log.map_or_else(LogFilter::default, |Text(log)| log),
         })
+    }
+}
+
+impl ConsentKeys {
+    fn complete(self) -> Consent {
+        let span =
+            |text: Option<Text<Span>>, default| text.map_or(default, |Text(Span(span))| span);
+        Consent {
+            expires: span(self.expires, DEFAULT_CONSENT_EXPIRES),
+            keep: span(self.keep, DEFAULT_CONSENT_KEEP),
+        }
     }
 }
 

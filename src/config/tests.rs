@@ -45,6 +45,7 @@ fn what_is_left_out_has_a_default() {
     assert_eq!(config.storage.path, Path::new("data"));
     assert_eq!(config.storage.key_file, Path::new("data/key"));
     assert_eq!(config.consent.expires, Duration::from_secs(86_400));
+    assert_eq!(config.consent.keep, Duration::from_secs(7 * 86_400));
     assert_eq!(config.plan.quiet_after, Duration::from_secs(365 * 86_400));
     assert!(config.appservices.is_empty());
     assert_eq!(config.web.listen.to_string(), "127.0.0.1:29340");
@@ -81,6 +82,7 @@ web:
   metrics: 127.0.0.1:9090
 consent:
   expires: 3d
+  keep: 2d
 moderation:
   remind_after: 1d
   expire_after: 2days
@@ -108,6 +110,7 @@ log: warn,tern=trace
     assert_eq!(config.storage.path, Path::new("state"));
     assert_eq!(config.storage.key_file, Path::new("keys/tern"));
     assert_eq!(config.consent.expires, Duration::from_secs(3 * 86_400));
+    assert_eq!(config.consent.keep, Duration::from_secs(2 * 86_400));
     assert_eq!(config.plan.quiet_after, Duration::from_secs(90 * 86_400));
     let registration = config.appservices.on(server_name!("example.org")).unwrap();
     assert_eq!(registration.id(), "tern");

@@ -30,9 +30,11 @@ impl Term {
 
 /// Whether this side of `migration` consented and nothing ended that: not `decline`, not the time,
 /// not `cancel` from either side. It goes on standing when the migration is finished, for `retry`
-/// and `plan`.
+/// and `plan`, until it lapses.
 pub fn stands(migration: &Migration, side: Side) -> bool {
-    migration.party(side).consent.is_some() && !matches!(migration.phase, Phase::Cancelled(_))
+    migration.party(side).consent.is_some()
+        && migration.lapsed.is_none()
+        && !matches!(migration.phase, Phase::Cancelled(_))
 }
 
 /// The proof that an account's consent to one migration stands.
@@ -181,6 +183,8 @@ mod tests {
             consent_expires: at(2),
             plan: PlanNumber::default(),
             planned: None,
+            lapsed: None,
+            lapse_told: None,
             go: None,
             interrupted: None,
             went: None,
@@ -210,11 +214,22 @@ mod tests {
 
     #[test]
     fn a_consent_ends_with_no_lapse_or_cancel() {
-        for ending in [Ending::Declined, Ending::Expired, Ending::CancelledBy(By::New)] {
+        for ending in
+            [Ending::Declined, Ending::Expired, Ending::Lapsed, Ending::CancelledBy(By::New)]
+        {
             let migration = migration(Phase::Cancelled(ending), true, true);
             assert!(standing(&migration, Side::Old).is_none(), "{ending:?}");
             assert!(standing(&migration, Side::New).is_none(), "{ending:?}");
         }
+    }
+
+    #[test]
+    fn a_consent_lapses_some_time_after_the_end() {
+        let mut migration = migration(Phase::Finished, true, true);
+        assert!(standing(&migration, Side::Old).is_some());
+        migration.lapsed = Some(at(3));
+        assert!(standing(&migration, Side::Old).is_none());
+        assert!(standing(&migration, Side::New).is_none());
     }
 
     #[test]

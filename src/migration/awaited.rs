@@ -275,6 +275,9 @@ fn may_ask(migration: &Migration, side: Side) -> Result<(), Refusal> {
     if side != Side::Old {
         return Err(Refusal::WrongSide { may: Side::Old });
     }
+    if migration.lapsed.is_some() {
+        return Err(Refusal::Lapsed { old: migration.old.user_id.clone() });
+    }
     if migration.phase != Phase::Running && !migration.phase.is_carried_out() {
         return Err(Refusal::WrongPhase { phase: migration.phase.clone() });
     }

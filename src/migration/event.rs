@@ -103,6 +103,10 @@ pub enum Event {
     },
     /// To both: everything that could be done by now is done, and the report is there.
     Finished,
+    /// To both: their consent lapses before long, and the sessions are logged out.
+    LapsesSoon,
+    /// To both: nobody said `go` in time, and so the migration has ended.
+    PlanLapsed,
     /// To everybody local whom it may concern: an admin said this.
     Announced {
         /// In these words.

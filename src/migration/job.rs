@@ -18,7 +18,8 @@ use crate::consent::{Standing, Term};
 #[derive(Debug)]
 pub(super) struct Job {
     migration: Mutex<Migration>,
-    term: Term,
+    /// That of the consent that was given last.
+    term: Mutex<Term>,
     turn: std::sync::Arc<tokio::sync::Mutex<()>>,
     worker: Mutex<Option<Worker>>,
     /// Whether it was running when the bot last stopped, and has not been gone on with since.
@@ -43,7 +44,7 @@ impl Job {
     pub(super) fn new(migration: Migration) -> Self {
         Self {
             migration: Mutex::new(migration),
-            term: Term::default(),
+            term: Mutex::default(),
             turn: std::sync::Arc::default(),
             worker: Mutex::default(),
             resumed: AtomicBool::new(false),
@@ -89,12 +90,19 @@ impl Job {
 
     /// The proof that this side consented, if it did: it ends with [`end_consent`](Self::end_consent).
     pub(super) fn standing(&self, side: Side) -> Option<Standing> {
-        Standing::of(&self.migration(), side, &self.term)
+        let term = self.term.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Standing::of(&self.migration(), side, &term)
     }
 
     /// Nothing more is sent as either account: not even what only waits for its turn.
     pub(super) fn end_consent(&self) {
-        self.term.end();
+        self.term.lock().unwrap_or_else(PoisonError::into_inner).end();
+    }
+
+    /// Consent is asked for anew, once it is written down that the one before is over. Proofs that
+    /// were made with that one stay ended.
+    pub(super) fn begin_consent(&self, _turn: &Turn) {
+        *self.term.lock().unwrap_or_else(PoisonError::into_inner) = Term::default();
     }
 
     /// Waits until nobody else changes the migration. Held from reading the record that a decision

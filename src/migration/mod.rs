@@ -91,6 +91,9 @@ pub struct Said {
 pub struct Settings {
     /// How long the new account may take to answer.
     pub consent_expires: Duration,
+    /// How long consent and sessions are kept after the end of a migration, and a plan that waits
+    /// for `go`.
+    pub consent_keep: Duration,
     /// After how long without anything happening in it the plan calls a room quiet.
     pub quiet_after: Duration,
 }
@@ -252,7 +255,7 @@ impl Inner {
     /// Writes a change down, makes it known to whoever asks, and then has people told of it.
     async fn commit(&self, job: &Job, turn: &Turn, change: Change<'_>) -> Result<(), StoreError> {
         let migration = change.migration.clone();
-        if matches!(migration.phase, Phase::Cancelled(_)) {
+        if matches!(migration.phase, Phase::Cancelled(_)) || migration.lapsed.is_some() {
             job.end_consent();
         }
         let committed = self.journal.commit(change, self.now()).await?;

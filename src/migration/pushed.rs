@@ -207,6 +207,8 @@ mod tests {
             consent_expires: at,
             plan: PlanNumber::default(),
             planned: None,
+            lapsed: None,
+            lapse_told: None,
             go: None,
             interrupted: None,
             went: None,

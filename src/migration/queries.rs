@@ -122,6 +122,13 @@ impl Migrations {
         Ok(self.0.job(id).ok_or(Refusal::NoMigration)?.migration())
     }
 
+    /// How long until the consent to a migration lapses, if nobody says anything before; nothing
+    /// where it does not.
+    pub fn lapses_in(&self, migration: &Migration) -> Option<Duration> {
+        let left = self.0.settings.lapses(migration)?.duration_since(self.0.now());
+        Some(Duration::try_from(left).unwrap_or_default())
+    }
+
     /// Whether the bot may act as `user` without a `login`, once `user` consents.
     pub fn needs_no_login(&self, user: &UserId) -> bool {
         self.0.sessions.covers(user)
@@ -174,6 +181,17 @@ impl Migrations {
             plan.takes_with_fast = self.0.fast_offer(&migration)?.map(|offer| offer.takes);
         }
         Ok(plan)
+    }
+
+    /// The [current plan](Self::current_plan) as one of its accounts may see it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NoPlan`] before the first survey.
+    pub fn plan_for(&self, id: MigrationId, reader: Side) -> Result<Plan, Refusal> {
+        let may_name = self.get(id)?.may_name(reader);
+        let plan = self.current_plan(id)?;
+        Ok(if may_name { plan } else { plan.without_names() })
     }
 
     /// The migrations whose accounts are being read, and how far that is.

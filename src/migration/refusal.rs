@@ -85,6 +85,12 @@ pub enum Refusal {
         /// How many are taken.
         most: usize,
     },
+    /// The consent of both has lapsed since the migration ended.
+    #[error("the consent has lapsed")]
+    Lapsed {
+        /// Who asks for it anew.
+        old: OwnedUserId,
+    },
     /// There is no plan yet.
     #[error("there is no plan yet")]
     NoPlan,

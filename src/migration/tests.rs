@@ -63,6 +63,8 @@ fn migration() -> Migration {
         consent_expires: at(1_086_400),
         plan: PlanNumber(3),
         planned: Some(at(1_000_050)),
+        lapsed: Some(at(1_000_090)),
+        lapse_told: Some(at(1_000_080)),
         go: Some(PlanNumber(3)),
         interrupted: Some(Phase::Running),
         went: Some(at(1_000_060)),
@@ -108,6 +110,7 @@ fn phases() -> Vec<Phase> {
         Phase::Finished,
         Phase::Cancelled(Ending::Declined),
         Phase::Cancelled(Ending::Expired),
+        Phase::Cancelled(Ending::Lapsed),
         Phase::Cancelled(Ending::CancelledBy(By::New)),
         Phase::Cancelled(Ending::CancelledBy(By::Admin)),
     ]
@@ -153,6 +156,8 @@ fn every_notice_is_stored_in_this_form() {
         Event::ResumedWithoutOld,
         Event::Cancelled { by: By::Old },
         Event::Finished,
+        Event::LapsesSoon,
+        Event::PlanLapsed,
         Event::Announced { text: "The server closes on Friday.".into() },
         Event::ToModerator {
             room_id: owned_room_id!("!room:a.example"),

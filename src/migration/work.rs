@@ -1,5 +1,6 @@
 //! What a migration's worker does in each phase.
 
+mod lapse;
 mod rules;
 mod service;
 mod surveys;
@@ -120,17 +121,33 @@ impl Inner {
     async fn work(&self, job: &Job, stop: &CancellationToken) -> Result<(), StoreError> {
         let migration = job.migration();
         self.report_cancelled(&migration).await?;
-        // A run looks again at its end.
-        let finally = migration.phase != Phase::Running;
-        self.put_rules_back(job, finally, stop).await?;
+        if migration.phase == Phase::Finished {
+            // A homeserver that is gone keeps no session alive.
+            self.until_lapse(job, stop, |rest| async move {
+                self.put_rules_back(job, true, &rest).await
+            })
+            .await?;
+        } else {
+            // A run looks again at its end.
+            let finally = migration.phase != Phase::Running;
+            self.put_rules_back(job, finally, stop).await?;
+        }
         loop {
             let migration = job.migration();
             match &migration.phase {
                 Phase::AwaitingConsent => self.await_expiry(job, &migration, stop).await?,
-                Phase::AwaitingAccess => self.await_service(job, stop).await?,
+                Phase::AwaitingAccess => {
+                    self.until_lapse(job, stop, |rest| async move {
+                        self.await_service(job, &rest).await
+                    })
+                    .await?;
+                }
                 // Boxed: of what is large, only that is held which goes on.
                 Phase::Surveying => Box::pin(self.survey(job, &migration, stop)).await?,
-                Phase::AwaitingGo => self.see_to_service(job, &migration, stop).await?,
+                Phase::AwaitingGo => {
+                    self.see_to_service(job, &migration, stop).await?;
+                    self.await_lapse_in(&Phase::AwaitingGo, job, stop).await?;
+                }
                 Phase::Running if !migration.may_run() => {
                     tracing::error!(migration = %migration.id, "nobody said `go` to this plan");
                     return Ok(());
@@ -141,7 +158,16 @@ impl Inner {
                     self.take_leave(&migration, stop).await?;
                     self.end_sessions(&migration, stop).await?;
                 }
-                Phase::Paused(_) | Phase::Failed(_) | Phase::Finished => {}
+                Phase::Paused(_) | Phase::Failed(_) => {
+                    self.await_lapse_in(&migration.phase, job, stop).await?;
+                }
+                Phase::Finished => {
+                    self.await_lapse_in(&Phase::Finished, job, stop).await?;
+                    let migration = job.migration();
+                    if migration.lapsed.is_some() {
+                        self.end_sessions(&migration, stop).await?;
+                    }
+                }
             }
             // Access may have come, or gone, by itself; or a moderator opened a room.
             if stop.is_cancelled() || job.migration().phase == migration.phase {
@@ -215,8 +241,7 @@ impl Inner {
     async fn keep_plan(&self, job: &Job, turn: &Turn, plan: &Plan) -> Result<(), StoreError> {
         let mut migration = job.migration();
         migration.phase = Phase::AwaitingGo;
-        migration.change_plan();
-        migration.planned = Some(self.now());
+        migration.change_plan(self.now());
         // What moderators opened shows in the new plan.
         migration.options.opened.clear();
         let mut change = Change::of(&migration).tell_both(Event::PlanReady);

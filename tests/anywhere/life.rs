@@ -78,6 +78,7 @@ async fn open(director: &Arc<Director>, path: &Path) -> Bot {
     transport.pacing().keep_in(&store).await.unwrap();
     let settings = Settings {
         consent_expires: Duration::from_secs(86_400),
+        consent_keep: Duration::from_secs(7 * 86_400),
         quiet_after: Duration::from_secs(31_536_000),
     };
     let bot = BOT.try_into().unwrap();

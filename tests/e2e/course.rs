@@ -93,8 +93,14 @@ async fn one_persons_migration_is_nothing_to_another() {
         theirs.say(command).await.unwrap();
         theirs.hear_about("no migration").await.unwrap();
     }
+    // That the account is in a migration is not told: it is asked like any other.
     theirs.say(&format!("start {}", scene.new.user_id())).await.unwrap();
-    theirs.hear_about("in another migration").await.unwrap();
+    theirs.hear_about("I am asking").await.unwrap();
+    chats.new.hear_about(other_old.user_id().as_str()).await.unwrap();
+    chats.new.say(&format!("accept {}", other_old.user_id())).await.unwrap();
+    chats.new.hear_about("You are in a migration already").await.unwrap();
+    theirs.say("cancel").await.unwrap();
+    theirs.hear_about("has ended").await.unwrap();
     theirs.say(&format!("start {}", other_new.user_id())).await.unwrap();
     theirs.hear_about("I am asking").await.unwrap();
     theirs.say(&format!("skip {room}")).await.unwrap();

@@ -34,6 +34,7 @@ mod scene;
 mod secrets;
 mod service;
 mod service_limits;
+mod shown;
 mod start;
 mod strangers;
 mod thousand;

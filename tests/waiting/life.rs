@@ -97,7 +97,7 @@ pub(crate) async fn open_as(
         Transport::carried(wire.clone(), clock.clone(), rng, configured.into_iter().collect());
     transport.pacing().keep_in(&store).await.unwrap();
     let day = Duration::from_secs(86_400);
-    let settings = Settings { consent_expires: day, quiet_after: 365 * day };
+    let settings = Settings { consent_expires: day, consent_keep: 7 * day, quiet_after: 365 * day };
     let bot = "@tern:old.example".try_into().unwrap();
     let migrations =
         Migrations::open(bot, settings, store.clone(), transport, appservices, clock.clone())

@@ -5,6 +5,7 @@
 
 mod estimates;
 mod go;
+mod lapse;
 mod life;
 mod mistakes;
 mod moved;

@@ -90,7 +90,7 @@ pub(super) fn show_with(
     words: impl Fn(&Plan, &Migration, Side) -> Message,
 ) -> Result<Answer, Refusal> {
     let (migration, reader) = context.bot.migrations.of(&context.said.by)?;
-    let plan = context.bot.migrations.current_plan(migration.id)?;
+    let plan = context.bot.migrations.plan_for(migration.id, reader)?;
     // The number that is in the plan, and not that of a newer one that nobody was shown.
     let prompt = Prompt::Plan(PlanId { migration: migration.id, number: plan.number });
     Ok(Answer::from(words(&plan, &migration, reader)).with_prompt(prompt))

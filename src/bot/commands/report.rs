@@ -22,6 +22,7 @@ async fn run(context: Context<'_>) -> Result<Answer, Refusal> {
     let (migration, side) = context.bot.migrations.of(&context.said.by)?;
     let report = context.bot.migrations.current_report(migration.id)?;
     let requests = context.bot.moderation.requests(migration.id)?;
-    let answer = Answer::from(wording::report(&report, &requests, &migration, side));
+    let to = (side, context.bot.migrations.lapses_in(&migration));
+    let answer = Answer::from(wording::report(&report, &requests, &migration, to));
     Ok(answer.with_files(report_files::all(&report, &requests)))
 }

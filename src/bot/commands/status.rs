@@ -30,5 +30,6 @@ async fn run(context: Context<'_>) -> Result<Answer, Refusal> {
         Some(_) => Some(bot.migrations.progress(migration.id)?),
         None => None,
     };
-    Ok(wording::status(&migration, progress.as_ref(), side, bot.clock.now()).into())
+    let time = (bot.clock.now(), bot.migrations.lapses_in(&migration));
+    Ok(wording::status(&migration, progress.as_ref(), side, time).into())
 }

@@ -150,6 +150,7 @@ fn phase(phase: &Phase) -> Line {
         Phase::Finished => "finished",
         Phase::Cancelled(Ending::Declined) => "ended: the new account said no",
         Phase::Cancelled(Ending::Expired) => "ended: nobody answered",
+        Phase::Cancelled(Ending::Lapsed) => "ended: nobody said `go`",
         Phase::Cancelled(Ending::CancelledBy(_)) => "cancelled",
     };
     Line::from(words)

@@ -13,7 +13,8 @@ use super::{
 pub(crate) fn greeting(display_name: &str) -> Message {
     Message::new(line!(
         "Hello. I am {name}, a bot that moves a person from one Matrix account to another: their \
-         rooms, direct chats, room tags and power levels.",
+         rooms and direct chats with tags and power levels, their profile, ignored people, \
+         notification rules and other settings.",
         name = display_name.to_owned()
     ))
     .and(

@@ -104,7 +104,8 @@ pub(crate) mod texts {
     pub(crate) const PLAN: Help = Help {
         part: Part::Choose,
         usage: "plan",
-        does: "surveys both accounts and shows what would happen, changing nothing",
+        does: "surveys both accounts and shows what would happen, changing nothing; until `go` the \
+               new account sees no names",
         more: &["Say it as often as you like: it shows how things are now."],
         example: "plan",
     };

@@ -24,6 +24,9 @@ pub(super) fn server(migration: &Migration, side: Side) -> Value {
 
 /// What a person knows a room by, in a sentence.
 pub(super) fn room(label: &RoomLabel) -> Value {
+    if label.is_nameless() {
+        return Value::from("a room");
+    }
     match (&label.name, &label.alias, label.direct_with.as_slice()) {
         (Some(given), ..) if !clean_name(given).is_empty() => name(given),
         (_, Some(alias), _) => Value::from(alias),

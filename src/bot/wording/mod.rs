@@ -42,6 +42,7 @@ pub(super) use self::{
     notices::{Facts, SecretFate, notice, redact_reason},
     plan::{
         plan, plan_changed, plan_holdings_changed, plan_instead, plan_preferring, plan_with_fast,
+        rooms_counted,
     },
     progress::{asked, progress, reading, status},
     refusals::refusal,

@@ -105,10 +105,10 @@ pub(super) fn note_lines(plan: &Plan) -> Vec<Line> {
     let hidden = with(|note| *note == Note::EarlierHidden);
     if !hidden.is_empty() {
         lines.push(line!(
-            "In {n} the new account sees **nothing of what was said before** it comes: {named}. \
+            "In {n} the new account sees **nothing of what was said before** it comes{named}. \
              Keep the old account to read that, or save it first.",
             n = rooms(hidden.len()),
-            named = named(&hidden)
+            named = which(&hidden)
         ));
     }
     let encrypted =
@@ -124,26 +124,26 @@ pub(super) fn note_lines(plan: &Plan) -> Vec<Line> {
     if !bridged.is_empty() {
         lines.push(line!(
             "{n} **bridged** with another network, and the bridge knows the old account, not the \
-             new one: {named}. Log in to the bridge again from the new account.",
+             new one{named}. Log in to the bridge again from the new account.",
             n = be(bridged.len()),
-            named = named(&bridged)
+            named = which(&bridged)
         ));
     }
     let aliases = with(|note| matches!(note, Note::AliasOnOldServer { .. }));
     if !aliases.is_empty() {
         lines.push(line!(
-            "You run {n} whose **address** is on the old server, and may end with it: {named}. Give \
+            "You run {n} whose **address** is on the old server, and may end with it{named}. Give \
              such a room an address on another server.",
             n = rooms(aliases.len()),
-            named = named(&aliases)
+            named = which(&aliases)
         ));
     }
     let quiet = with(|note| matches!(note, Note::Quiet { .. }));
     if !quiet.is_empty() {
         lines.push(line!(
-            "{n} long been **quiet**: {named}. `skip` leaves a room behind.",
+            "{n} long been **quiet**{named}. `skip` leaves a room behind.",
             n = have(quiet.len()),
-            named = named(&quiet)
+            named = which(&quiet)
         ));
     }
     lines
@@ -168,6 +168,12 @@ pub(super) fn pending_line(pending: &[Pending]) -> Option<Line> {
     if pending.is_empty() {
         return None;
     }
+    if pending.iter().any(|pending| pending.room.is_nameless()) {
+        return Some(line!(
+            "The old account has **{n}** that I cannot pass on.",
+            n = super::value::count(pending.len(), "open invitation", "open invitations")
+        ));
+    }
     let one = |pending: &Pending| match &pending.invited_by {
         Some(by) => line!("{room} (from {by})", room = room(&pending.room), by = by),
         None => line!("{room} (you knocked)", room = room(&pending.room)),
@@ -184,6 +190,14 @@ pub(super) fn pending_line(pending: &[Pending]) -> Option<Line> {
         named = named.unwrap_or_default(),
         more = more
     ))
+}
+
+/// After what is said of some rooms: a colon and the first few by name, where they are named.
+pub(super) fn which(planned: &[&PlannedRoom]) -> Line {
+    if planned.iter().any(|planned| planned.room.is_nameless()) {
+        return Line::default();
+    }
+    line!(": {named}", named = named(planned))
 }
 
 /// The first few rooms by name.

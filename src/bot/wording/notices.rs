@@ -8,9 +8,9 @@ use super::{
     message::{Line, Message, line},
     plan::{going_on_by_itself, plan},
     progress::progress,
-    refusals::failure_words,
+    refusals::{failure_words, failure_words_in_short},
     report::report,
-    value::clean,
+    value::{about, clean},
 };
 use crate::{
     clock::Timestamp,
@@ -45,6 +45,10 @@ pub(crate) struct Facts<'a> {
     pub served: bool,
     /// The time now.
     pub now: Timestamp,
+    /// How long consent is kept after the end.
+    pub keep: Duration,
+    /// How long until the consent lapses, where it does.
+    pub lapses_in: Option<Duration>,
 }
 
 /// What became of the message with a password or token.
@@ -102,15 +106,19 @@ pub(crate) fn notice(event: &Event, facts: &Facts<'_>) -> Message {
         )
         .and("Say `resume` to let me try again, or `cancel` to end it."),
         Event::GoesOn => Message::new(
-            "I may act as both accounts again as far as I need it: the migration **goes on**.",
+            "I have the access again that I was waiting for: the migration **goes on**.",
         )
         .and("`status` tells how it stands."),
         Event::ResumedWithoutOld => resumed_without_old(facts),
         Event::Cancelled { by } => cancelled(*by, facts),
         Event::Finished => match facts.report {
-            Some(ready) => report(ready, facts.requests, migration, facts.reader),
+            Some(ready) => {
+                report(ready, facts.requests, migration, (facts.reader, facts.lapses_in))
+            }
             None => Message::new("The migration is finished. Say `report` for the report."),
         },
+        Event::LapsesSoon => lapses_soon(facts),
+        Event::PlanLapsed => plan_lapsed(facts),
         Event::Announced { text } => announced(text),
         Event::LetIn { rooms } => super::requests::let_in(rooms, migration),
         Event::RequestRefused { room, by } => super::requests::said_no(room, by),
@@ -165,10 +173,16 @@ fn consent_question(facts: &Facts<'_>) -> Message {
     let old = &facts.migration.old.user_id;
     Message::new(line!("**{old} wants to move to this account.** Do you agree?", old = old))
         .and(
-            "If that is you: your rooms, direct chats, room tags and power levels come to this account. \
-             Nothing is taken away from it, and you see the plan before anything is changed.",
+            "If that is you: your rooms and direct chats come to this account, with tags and power \
+             levels, and so do your profile, ignored people, notification rules and other settings. \
+             Nothing is taken away from it, and nothing is changed before you have seen a plan.",
         )
         .and_maybe(will_be_served(facts))
+        .and(line!(
+            "You agree to this one migration only, until {keep} after its end or until you say \
+             `cancel`.",
+            keep = about(facts.keep)
+        ))
         .and(line!(
             "To agree, tap ✅ or say `accept {old}`. To refuse, tap ❌ or say `decline {old}`.",
             old = old
@@ -473,6 +487,44 @@ fn access_needed(facts: &Facts<'_>) -> Message {
     ))
 }
 
+/// Before consent lapses: what is going to happen, and how to have it otherwise.
+fn lapses_soon(facts: &Facts<'_>) -> Message {
+    let (migration, left) = (facts.migration, about(facts.lapses_in.unwrap_or_default()));
+    let old = &migration.old.user_id;
+    if migration.phase == Phase::Finished {
+        return Message::new(line!(
+            "**In {left} I log my sessions out**, and what you both agreed to ends. What was moved \
+             stays.",
+            left = left
+        ))
+        .and(
+            "There is nothing to do. To move more, say `plan` before that; later I ask both accounts \
+             again. `forget` ends it now, and deletes what I stored.",
+        );
+    }
+    Message::new(line!(
+        "Nobody has said `go` yet. **In {left} the migration ends** by itself: I then log my sessions \
+         out, and nothing more is changed.",
+        left = left
+    ))
+    .and(match facts.reader {
+        Side::Old => line!("To go on, say `plan`, and `go` once you have seen it."),
+        Side::New => line!("To go on, say `plan`, and then `go` from {old}.", old = old),
+    })
+}
+
+/// Nobody said `go` in time.
+fn plan_lapsed(facts: &Facts<'_>) -> Message {
+    Message::new(
+        "Nobody said `go` in time, so the migration **has ended**. I log my sessions out, and what \
+         you both agreed to has ended, too. Nothing was changed since the plan was made.",
+    )
+    .and(line!(
+        "To begin again, say `start {new}` from the old account. `forget` deletes what I stored.",
+        new = &facts.migration.new.user_id
+    ))
+}
+
 fn survey_failed(side: Side, reason: &Failure, facts: &Facts<'_>) -> Message {
     let next = match reason {
         Failure::TooMuch(Excess::Restarts { times }) => return parked(*times),
@@ -488,7 +540,10 @@ fn survey_failed(side: Side, reason: &Failure, facts: &Facts<'_>) -> Message {
     Message::new(line!(
         "I **could not read** {who}: {reason}. So there is no plan yet; nothing was changed.",
         who = account(facts.migration, side, facts.reader),
-        reason = failure_words(reason)
+        reason = match facts.migration.may_name(facts.reader) {
+            true => failure_words(reason),
+            false => failure_words_in_short(reason),
+        }
     ))
     .and(next)
 }

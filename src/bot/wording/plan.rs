@@ -8,7 +8,7 @@ use super::{
     holdings,
     labels::server,
     message::{Line, Message, line},
-    notes::{is_chat_with_bot, named, note_lines, omissions, pending_line},
+    notes::{is_chat_with_bot, named, note_lines, omissions, pending_line, which},
     value::{about, count, rooms},
 };
 use crate::migration::{
@@ -39,6 +39,19 @@ pub(crate) fn plan(plan: &Plan, migration: &Migration, reader: Side) -> Message 
         .and_maybe(takes_line(plan, migration))
         .and_maybe(fast::offered(plan))
         .and(next(plan, migration, reader))
+}
+
+/// The rooms of a plan for whom none is named yet: how many there are, by route.
+pub(crate) fn rooms_counted(plan: &Plan, migration: &Migration) -> Message {
+    Message::new(line!(
+        "**The plan has {n}.**",
+        n = rooms(plan.rooms.iter().filter(|room| !is_chat_with_bot(room)).count())
+    ))
+    .list(routes(plan, migration))
+    .and(line!(
+        "Which they are I tell you here once {old} has said `go`.",
+        old = &migration.old.user_id
+    ))
 }
 
 /// How long it takes, where that is long enough to be told.
@@ -162,7 +175,8 @@ fn next(plan: &Plan, migration: &Migration, reader: Side) -> Line {
              **run the plan**, tap ✅ or say `go`."
         ),
         (Side::New, _) => line!(
-            "Say `rooms` to see every room. To **run the plan**, say `go` from {old}.",
+            "To **run the plan**, say `go` from {old}, which sees every room by its name. Here the \
+             names come once it has.",
             old = &migration.old.user_id
         ),
     }
@@ -199,9 +213,9 @@ fn route_line(kind: RouteKind, number: usize, plan: &Plan, by_hand: bool) -> Opt
         }
         RouteKind::NeedsModerator => line!(
             "{n}: only a **moderator** can let the new account in. Afterwards, `ask` shows you how I \
-             would ask them: {named}.",
+             would ask them{named}.",
             n = n,
-            named = named(&plan.with_route(kind).collect::<Vec<_>>())
+            named = which(&plan.with_route(kind).collect::<Vec<_>>())
         ),
         // A line for each reason, after these.
         RouteKind::Unreachable => return None,
@@ -221,10 +235,10 @@ fn unreachable_lines(plan: &Plan, migration: &Migration) -> Vec<Line> {
     }
     let line = |(reason, unreachable): (&Reason, Vec<&PlannedRoom>)| {
         line!(
-            "{n}: the new account **cannot get in**, since {why}: {named}. {advice}.",
+            "{n}: the new account **cannot get in**, since {why}{named}. {advice}.",
             n = rooms(unreachable.len()),
             why = reason_words(reason),
-            named = named(&unreachable),
+            named = which(&unreachable),
             advice = reason_advice(reason, migration)
         )
     };
@@ -258,11 +272,11 @@ fn extras(plan: &Plan) -> Vec<Line> {
     }
     if !creators.is_empty() {
         lines.push(line!(
-            "{n} **created** by the old account: {named}. The new account gets the highest power \
+            "{n} **created** by the old account{named}. The new account gets the highest power \
              level there is to give. Only the old one can take power from people who have as much, \
              so keep it if you may need that.",
             n = rooms(creators.len()),
-            named = named(&creators)
+            named = which(&creators)
         ));
     }
     lines.extend(fast::planned(plan));

@@ -1,11 +1,13 @@
 //! How a migration stands.
 
+use std::time::Duration;
+
 use matrix_sdk::ruma::UserId;
 
 use super::{
     labels::server,
     message::{Line, Message, line},
-    refusals::failure_words,
+    refusals::{failure_words, failure_words_in_short},
     value::{about, count, rooms},
 };
 use crate::{
@@ -183,7 +185,7 @@ pub(crate) fn status(
     migration: &Migration,
     progress: Option<&Progress>,
     reader: Side,
-    now: Timestamp,
+    (now, lapses_in): (Timestamp, Option<Duration>),
 ) -> Message {
     let head = Message::new(line!(
         "The migration from {old} to {new}:",
@@ -191,7 +193,7 @@ pub(crate) fn status(
         new = &migration.new.user_id
     ));
     let (now_line, next) = phase_lines(migration, reader, now);
-    let mut message = head.and(now_line);
+    let mut message = head.and(now_line).and_maybe(lapse_line(migration, lapses_in));
     if let Some(progress) = progress.filter(|_| migration.went.is_some()) {
         message = message.lines(
             std::iter::once(counts(progress, migration))
@@ -199,6 +201,23 @@ pub(crate) fn status(
         );
     }
     message.and(next)
+}
+
+/// What becomes of the consent of both, if nobody says anything.
+fn lapse_line(migration: &Migration, lapses_in: Option<Duration>) -> Option<Line> {
+    if migration.lapsed.is_some() {
+        return Some(line!(
+            "My sessions are logged out, and what you both agreed to has ended. `plan` asks both \
+             accounts again."
+        ));
+    }
+    let left = about(lapses_in?);
+    Some(match migration.phase {
+        Phase::Finished => {
+            line!("In {left} I log out, and what you both agreed to ends.", left = left)
+        }
+        _ => line!("Without `go` it ends in {left}.", left = left),
+    })
 }
 
 /// The answer to `status` from an account that was asked, and has not answered.
@@ -257,7 +276,10 @@ fn phase_lines(migration: &Migration, reader: Side, now: Timestamp) -> (Line, Li
         Phase::Failed(reason) => (
             line!(
                 "It is **stuck**: an account could not be read: {reason}.",
-                reason = failure_words(reason)
+                reason = match migration.may_name(reader) {
+                    true => failure_words(reason),
+                    false => failure_words_in_short(reason),
+                }
             ),
             line!("Say `plan` to try again, or `login` if my access to it was lost."),
         ),
@@ -328,6 +350,7 @@ fn ending_line(ending: Ending, migration: &Migration) -> Line {
         Ending::Expired => {
             line!("It has **ended**: {new} did not answer in time.", new = &migration.new.user_id)
         }
+        Ending::Lapsed => line!("It has **ended**: nobody said `go` in time."),
         Ending::CancelledBy(by) => match by.side() {
             Some(side) => {
                 line!("It was **cancelled** by {who}.", who = &migration.party(side).user_id)

@@ -73,6 +73,13 @@ pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
             rooms = super::value::rooms(*most)
         ))
         .and("Name fewer with `include`, or take some out first with `skip`."),
+        Refusal::Lapsed { old } => Message::new(
+            "What you agreed to **has ended** since: I can act as neither account any more.",
+        )
+        .and(line!(
+            "To go on, say `plan` or `retry` from {old}: I then ask both accounts again.",
+            old = old
+        )),
         Refusal::NoPlan => Message::new("There is no plan yet.")
             .and("`status` tells what is missing; `plan` makes a plan as soon as I may look."),
         Refusal::NoReport => Message::new("There is no report yet: nothing was run.")
@@ -173,6 +180,10 @@ fn wrong_phase(phase: &Phase) -> Message {
             "the new account did not answer in time, and the migration has ended",
             "To ask again, say `start @new:server` from the old account.",
         ),
+        Phase::Cancelled(Ending::Lapsed) => (
+            "nobody said `go` in time, and the migration has ended",
+            "To begin again, say `start @new:server` from the old account.",
+        ),
         Phase::Cancelled(Ending::CancelledBy(_)) => (
             "the migration was cancelled",
             "`report` tells what was done. To begin again, say `start @new:server` from the old account.",
@@ -269,6 +280,15 @@ fn later(failure: &Failure) -> &'static str {
 
 /// What a homeserver's answer, or its silence, means: a clause without a full stop.
 pub(super) fn failure_words(failure: &Failure) -> Line {
+    failure_words_to(failure, true)
+}
+
+/// The same without what a homeserver says in words of its own: these may name rooms.
+pub(super) fn failure_words_in_short(failure: &Failure) -> Line {
+    failure_words_to(failure, false)
+}
+
+fn failure_words_to(failure: &Failure, may_quote: bool) -> Line {
     match failure {
         Failure::Limited { retry_after: Some(wait) } => {
             line!("the server allows no more of that for {wait}", wait = super::value::about(*wait))
@@ -294,7 +314,7 @@ pub(super) fn failure_words(failure: &Failure) -> Line {
         Failure::TooMuch(excess) => excess_words(*excess),
         Failure::TokenGone { .. } => "my session for this account is no longer valid".into(),
         Failure::Deactivated => "the account is deactivated".into(),
-        Failure::Refused { message, code, .. } if message.is_empty() => {
+        Failure::Refused { message, code, .. } if message.is_empty() || !may_quote => {
             line!("the server refused ({code})", code = code.to_string())
         }
         Failure::Refused { message, .. } => {

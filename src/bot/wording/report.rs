@@ -1,6 +1,6 @@
 //! The report, in short.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use super::{
     fast,
@@ -10,7 +10,7 @@ use super::{
     message::{Line, Message, line},
     refusals::failure_words,
     requests::request_line,
-    value::{count, rooms},
+    value::{about, count, rooms},
 };
 use crate::{
     migration::{
@@ -27,7 +27,7 @@ pub(crate) fn report(
     report: &Report,
     requests: &[InviteRequest],
     migration: &Migration,
-    reader: Side,
+    (reader, lapses_in): (Side, Option<Duration>),
 ) -> Message {
     let by_room: HashMap<&str, &InviteRequest> =
         requests.iter().rev().map(|request| (request.room_id.as_str(), request)).collect();
@@ -123,7 +123,7 @@ pub(crate) fn report(
         .any(|row| row.outcome == Outcome::NeedsModerator && request(row).is_none());
     let may_ask = unasked && reader == Side::Old && migration.phase.is_carried_out();
     let ask = line!("Say `ask`, and I show you how I would ask the moderators for you.");
-    message.and_maybe(may_ask.then_some(ask)).and(next(report, migration, reader))
+    message.and_maybe(may_ask.then_some(ask)).and(next(report, migration, reader, lapses_in))
 }
 
 /// What the invited account's server made wait, which no registration exempts from.
@@ -249,7 +249,7 @@ fn direct_chats(message: Message, report: &Report) -> Message {
     }
 }
 
-fn next(report: &Report, migration: &Migration, reader: Side) -> Line {
+fn next(report: &Report, migration: &Migration, reader: Side, lapses_in: Option<Duration>) -> Line {
     let failed = report.rooms.iter().any(|row| {
         matches!(row.outcome, Outcome::Failed(_) | Outcome::Missing)
             || matches!(row.power_level, Some((_, StepResult::Failed(_))))
@@ -268,9 +268,16 @@ fn next(report: &Report, migration: &Migration, reader: Side) -> Line {
             "The migration is not over, so this is how it stands now. `status` tells more."
         );
     }
-    let forget = line!(
-        "`report` sends it all as files. `forget` logs my sessions out and deletes what I stored."
-    );
+    let forget = match lapses_in {
+        Some(left) => line!(
+            "`report` sends it all as files. In {left} I log my sessions out by myself, and what you \
+             both agreed to ends. `forget` does that at once, and deletes what I stored.",
+            left = about(left)
+        ),
+        None => line!(
+            "`report` sends it all as files. `forget` logs my sessions out and deletes what I stored."
+        ),
+    };
     match (failed && migration.phase == Phase::Finished, reader) {
         (true, Side::Old) => {
             line!("Say `retry` to try again what failed. {forget}", forget = forget)

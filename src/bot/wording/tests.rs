@@ -26,6 +26,8 @@ use crate::{
     moderation::{Obstacle, Proposal, Proposed, Reply, RequestState, Way, Words},
 };
 
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
 #[test]
 fn what_moderators_read() {
     let words = ModeratorWords { bot: me() };
@@ -194,6 +196,7 @@ fn refusals() {
         Phase::Finished,
         Phase::Cancelled(Ending::Declined),
         Phase::Cancelled(Ending::Expired),
+        Phase::Cancelled(Ending::Lapsed),
         Phase::Cancelled(Ending::CancelledBy(By::New)),
     ];
     let wrong_phases = phases.map(|phase| Refusal::WrongPhase { phase });
@@ -215,6 +218,7 @@ fn refusals() {
         Refusal::NoSuchRoom(room_id!("!x:old.example").to_owned().into()),
         Refusal::PlanChanged,
         Refusal::TooManyNamed { most: 1_000 },
+        Refusal::Lapsed { old: old() },
         Refusal::NoPlan,
         Refusal::NoReport,
         Refusal::NothingToRetry,
@@ -295,6 +299,12 @@ fn notices() {
                 encrypted: true,
                 served: false,
                 now: now(),
+                keep: WEEK,
+                lapses_in: match (&event, &migration.phase) {
+                    (Event::LapsesSoon, _) => Some(WEEK / 7),
+                    (_, Phase::Finished) => Some(WEEK),
+                    _ => None,
+                },
             };
             notice(&event, &facts)
         };
@@ -304,6 +314,68 @@ fn notices() {
         ]
     });
     assert_snapshot!(shown(texts));
+}
+
+/// Somebody who was taken for the new account, by a slip of the finger, reads no names.
+#[test]
+fn the_new_account_reads_no_names_before_go() {
+    let named = sample_plan();
+    let plan_to_new = named.clone().without_names();
+    let names: Vec<_> = named
+        .rooms
+        .iter()
+        .map(|planned| &planned.room)
+        .chain(named.pending.iter().map(|pending| &pending.room))
+        .flat_map(|label| {
+            let alias = label.alias.iter().map(ToString::to_string);
+            let people = label.direct_with.iter().map(ToString::to_string);
+            let id = label.id.to_string();
+            label.name.clone().into_iter().chain(alias).chain(people).chain([id])
+        })
+        .chain(
+            named.pending.iter().filter_map(|it| it.invited_by.as_ref().map(ToString::to_string)),
+        )
+        .filter(|name| !name.is_empty())
+        .collect();
+    assert!(names.len() > 10, "{names:?}");
+    let awaiting = migration(Phase::AwaitingGo);
+    assert!(!awaiting.may_name(Side::New) && awaiting.may_name(Side::Old));
+    let mut texts = vec![
+        ("rooms", rooms_counted(&plan_to_new, &awaiting)),
+        ("plan", plan(&plan_to_new, &awaiting, Side::New)),
+    ];
+    for (name, event, phase, _) in events() {
+        let migration = migration(phase);
+        let is_before_go = !matches!(
+            migration.phase.underlying(),
+            Phase::Running | Phase::WaitingForModerators | Phase::Finished | Phase::Cancelled(_)
+        );
+        let facts = Facts {
+            requests: &[],
+            migration: &migration,
+            reader: Side::New,
+            plan: Some(&plan_to_new),
+            progress: None,
+            report: None,
+            secret: SecretFate::None,
+            encrypted: true,
+            served: false,
+            now: now(),
+            keep: WEEK,
+            lapses_in: None,
+        };
+        if is_before_go {
+            texts.push((name, notice(&event, &facts)));
+        }
+    }
+    for (what, text) in &texts {
+        for name in &names {
+            assert!(!text.plain.contains(name.as_str()), "{what} names {name}: {}", text.plain);
+            assert!(!text.html.contains(name.as_str()), "{what} names {name}: {}", text.html);
+        }
+        assert!(!text.plain.contains("nameless"), "{}", text.plain);
+    }
+    assert_snapshot!(shown(texts.drain(..2)));
 }
 
 #[test]
@@ -321,6 +393,8 @@ fn notices_with_less_to_tell() {
         encrypted: false,
         served: false,
         now: now(),
+        keep: WEEK,
+        lapses_in: None,
     };
     let cancelled = Event::Cancelled { by: By::Old };
     let mut waiting = migration.clone();
@@ -456,7 +530,7 @@ fn states() {
     let texts = states.iter().flat_map(|migration| {
         [Side::Old, Side::New].map(|side| {
             let name = format!("{:?}, to the {side:?} account", migration.phase);
-            (name, status(migration, Some(&progress), side, now()))
+            (name, status(migration, Some(&progress), side, (now(), Some(WEEK / 2))))
         })
     });
     let waits = [WaitReason::InviteeServer, WaitReason::Retry].map(|reason| {
@@ -507,15 +581,15 @@ fn reports() {
     });
     let opened = Report { opened: opened.into(), ..clean.clone() };
     assert_snapshot!(shown([
-        ("opened", report(&opened, &[], &finished, Side::Old)),
+        ("opened", report(&opened, &[], &finished, (Side::Old, Some(WEEK)))),
         (
             "all kinds, to the new account",
-            report(&sample_report(), &sample_requests(), &finished, Side::New)
+            report(&sample_report(), &sample_requests(), &finished, (Side::New, None))
         ),
-        ("clean", report(&clean, &[], &finished, Side::Old)),
-        ("unchecked", report(&unchecked, &[], &finished, Side::Old)),
-        ("many failed", report(&many, &[], &finished, Side::Old)),
-        ("not over", report(&clean, &[], &running, Side::Old)),
+        ("clean", report(&clean, &[], &finished, (Side::Old, Some(WEEK)))),
+        ("unchecked", report(&unchecked, &[], &finished, (Side::Old, Some(WEEK)))),
+        ("many failed", report(&many, &[], &finished, (Side::Old, Some(WEEK)))),
+        ("not over", report(&clean, &[], &running, (Side::Old, None))),
     ]));
 }
 

@@ -8,11 +8,14 @@ use std::{
 use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedRoomOrAliasId};
 
 use super::{only, wrong_phase};
-use crate::migration::{
-    FastOffer, HoldingKind, Migration, Migrations, Options, Phase, Plan, Refusal, RoomAddress,
-    Said, Side,
-    job::{Job, Turn},
-    journal::Change,
+use crate::{
+    clock::Timestamp,
+    migration::{
+        FastOffer, HoldingKind, Migration, Migrations, Options, Phase, Plan, Refusal, RoomAddress,
+        Said, Side,
+        job::{Job, Turn},
+        journal::Change,
+    },
 };
 
 impl Migrations {
@@ -127,7 +130,7 @@ impl Migrations {
             return Ok(false);
         }
         options.fast = if agrees { shown } else { BTreeSet::new() };
-        choose_plan(&mut migration);
+        choose_plan(&mut migration, inner.now());
         inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
         if migration.phase == Phase::Running {
             inner.set_to_work(&job);
@@ -159,7 +162,7 @@ impl Migrations {
         }
         let plan = inner.journal.plan(migration.id)?.ok_or(Refusal::NoPlan)?;
         choose(&mut migration.options);
-        choose_plan(&mut migration);
+        choose_plan(&mut migration, inner.now());
         let plan = plan.with(&migration.options);
         inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
         Ok(plan)
@@ -184,7 +187,7 @@ impl Migrations {
         if migration.options.named.len() > MOST_NAMED {
             return Err(Refusal::TooManyNamed { most: MOST_NAMED });
         }
-        choose_plan(&mut migration);
+        choose_plan(&mut migration, inner.now());
         let plan = plan.with(&migration.options);
         inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
         if migration.phase == Phase::Running {
@@ -196,9 +199,9 @@ impl Migrations {
 
 /// What is chosen changes the plan, which is shown anew. In a run it changes that run: the old
 /// account said it, and to this plan.
-fn choose_plan(migration: &mut Migration) {
+fn choose_plan(migration: &mut Migration, now: Timestamp) {
     if !migration.may_run() {
-        migration.change_plan();
+        migration.change_plan(now);
     }
 }
 

@@ -16,7 +16,9 @@ use crate::store::{Batch, StoreError};
 
 impl Inner {
     /// Nobody is pestered: a no lasts, and each account gets one question at a time from each server,
-    /// and few in a day. Writes into `batch` that one more is asked.
+    /// and few in a day. Writes into `batch` that one more is asked. Whether `new` is in a migration
+    /// makes no difference and is nobody's business but its own: it is told itself, once it accepts,
+    /// that it is in one.
     fn may_ask(
         &self,
         old: &UserId,
@@ -35,6 +37,51 @@ impl Inner {
         let from_home = old.server_name() == self.bot.server_name() || self.sessions.covers(old);
         self.asking.ask(Question { old, new, from_home }, self.now(), turn, batch)
     }
+}
+
+impl Inner {
+    /// Asks for the consent of both anew, after it lapsed: the old account gives its own by saying
+    /// this. What was chosen before stays; there is a new plan, which needs a `go` of its own.
+    pub(super) async fn ask_again(
+        self: &Arc<Self>,
+        said: &Said,
+        job: &Arc<Job>,
+        turn: Turn,
+        mut migration: Migration,
+    ) -> Result<(), Refusal> {
+        if migration.old.user_id != said.by {
+            return Err(Refusal::Lapsed { old: migration.old.user_id });
+        }
+        let _entry = self.entry.lock().await;
+        let now = self.now();
+        self.busy(&said.by, &migration)?;
+        let mut asking = self.asking.turn().await;
+        let mut batch = Batch::new();
+        self.may_ask(&said.by, &migration.new.user_id, &mut asking, &mut batch)?;
+        for side in [Side::Old, Side::New] {
+            let party = migration.party_mut(side);
+            (party.consent, party.access) = (None, Access::Unknown);
+        }
+        migration.old.consent = Some(consent_of(said, now));
+        migration.phase = Phase::AwaitingConsent;
+        migration.consent_expires = now + self.settings.consent_expires;
+        (migration.ended, migration.lapsed, migration.go) = (None, None, None);
+        self.commit(job, &turn, question(&migration, said, batch)).await?;
+        drop(asking);
+        job.begin_consent(&turn);
+        drop(turn);
+        self.set_to_work(job);
+        Ok(())
+    }
+}
+
+/// The new account is asked, and the old one told so.
+fn question<'a>(migration: &'a Migration, said: &'a Said, batch: Batch) -> Change<'a> {
+    let change = Change::of(migration)
+        .said(said)
+        .tell(Side::Old, Event::ConsentRequested)
+        .tell(Side::New, Event::ConsentQuestion);
+    Change { batch, ..change }
 }
 
 impl Migrations {
@@ -69,6 +116,8 @@ impl Migrations {
             consent_expires: now + inner.settings.consent_expires,
             plan: PlanNumber::default(),
             planned: None,
+            lapsed: None,
+            lapse_told: None,
             go: None,
             interrupted: None,
             went: None,
@@ -76,17 +125,11 @@ impl Migrations {
             awaited: std::collections::BTreeMap::new(),
         };
         inner.busy(&said.by, &migration)?;
-        inner.busy(new, &migration)?;
         let mut asking = inner.asking.turn().await;
         let mut batch = Batch::new();
         inner.may_ask(&said.by, new, &mut asking, &mut batch)?;
         migration.old.consent = Some(consent_of(said, now));
-        let change = Change::of(&migration)
-            .said(said)
-            .tell(Side::Old, Event::ConsentRequested)
-            .tell(Side::New, Event::ConsentQuestion);
-        let change = Change { batch, ..change };
-        let committed = inner.journal.commit(change, now).await?;
+        let committed = inner.journal.commit(question(&migration, said, batch), now).await?;
         drop(asking);
         let job = inner.add_job(migration);
         inner.journal.hand_out(committed);

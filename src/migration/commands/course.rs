@@ -12,15 +12,19 @@ use crate::migration::{
 
 impl Migrations {
     /// `plan`: reads both accounts again. Answered by [`Event::PlanReady`] or
-    /// [`Event::SurveyFailed`].
+    /// [`Event::SurveyFailed`]; where the consent lapsed, by [`Event::ConsentRequested`].
     ///
     /// # Errors
     ///
-    /// [`Refusal::NoMigration`]; [`Refusal::WrongPhase`] before there is access, and while it runs;
+    /// [`Refusal::NoMigration`]; [`Refusal::Lapsed`] when it lapsed and the new account says this;
+    /// [`Refusal::WrongPhase`] before there is access, and while it runs;
     /// [`Refusal::Busy`] when one account is in another migration by now.
     pub async fn plan(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
         let (job, turn, mut migration, _) = inner.latest(&said.by).await?;
+        if migration.lapsed.is_some() {
+            return inner.ask_again(said, &job, turn, migration).await;
+        }
         let _entry = inner.entry.lock().await;
         if !matches!(migration.phase, Phase::AwaitingGo | Phase::Failed(_) | Phase::Finished) {
             return Err(wrong_phase(&migration));
@@ -98,7 +102,8 @@ impl Migrations {
         inner.cancel(&job, turn, said, side.into()).await
     }
 
-    /// `retry`: tries again what failed.
+    /// `retry`: tries again what failed. Where the consent lapsed, both are asked again, and there
+    /// is a new plan.
     ///
     /// # Errors
     ///
@@ -108,8 +113,11 @@ impl Migrations {
     pub async fn retry(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
         let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
-        let _entry = inner.entry.lock().await;
         only(side, Side::Old)?;
+        if migration.lapsed.is_some() {
+            return inner.ask_again(said, &job, turn, migration).await;
+        }
+        let _entry = inner.entry.lock().await;
         if migration.phase != Phase::Running && !migration.phase.is_carried_out() {
             return Err(wrong_phase(&migration));
         }

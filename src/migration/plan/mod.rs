@@ -9,6 +9,7 @@ mod fixtures;
 #[cfg(test)]
 mod fuzz;
 mod make;
+mod nameless;
 mod notes;
 #[cfg(test)]
 mod properties;

@@ -56,6 +56,8 @@ pub(super) fn migration(phase: Phase) -> Migration {
         consent_expires: now() + Duration::from_secs(86_000),
         plan: PlanNumber(1),
         planned: Some(now()),
+        lapsed: None,
+        lapse_told: None,
         go: None,
         interrupted: None,
         went: None,
@@ -371,6 +373,9 @@ pub(super) fn events() -> Vec<(&'static str, Event, Phase, [Access; 2])> {
         ("goes on", Event::GoesOn, Phase::Running, both),
         ("resumed without", Event::ResumedWithoutOld, Phase::Running, [No, Session]),
         ("finished", Event::Finished, Phase::Finished, both),
+        ("lapses soon", Event::LapsesSoon, Phase::Finished, both),
+        ("plan lapses soon", Event::LapsesSoon, Phase::AwaitingGo, both),
+        ("plan lapsed", Event::PlanLapsed, Phase::Cancelled(Ending::Lapsed), both),
         (
             "paused by an admin",
             Event::Paused { by: By::Admin },
