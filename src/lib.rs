@@ -18,6 +18,7 @@
 //! | [`config`] | the configuration file and its environment overrides |
 //! | `compute`, `json` | long work beside the threads that answer people; how deep JSON is |
 //! | [`clock`], [`secret`], [`logging`] | time, as a parameter; what is never shown; what is logged |
+//! | `to_the_end` | what is done as a whole once it was begun |
 
 pub mod access;
 pub mod appservice;
@@ -36,4 +37,5 @@ pub mod moderation;
 pub mod record;
 pub mod secret;
 pub mod store;
+mod to_the_end;
 pub mod web;

@@ -3,22 +3,28 @@
 //! that proof.
 
 mod device;
+mod logouts;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ruma::{EventId, OwnedDeviceId, OwnedEventId, OwnedUserId, UserId};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-pub(crate) use self::device::Device;
-use self::device::{DeviceError, Devices};
+pub(crate) use self::{device::Device, logouts::LogoutId};
+use self::{
+    device::{DeviceError, Devices},
+    logouts::Logouts,
+};
 use crate::{
     appservice::Appservices,
+    clock::SharedClock,
     consent::{ModeratorsWord, Standing},
     homeserver::{Account, Auth, DiscoverError, Failure, LoginFlow, Mandate, Server, Transport},
     record::{Access, MigrationId, Side},
     secret::{ExposeSecret, Secret},
     store::{Batch, Store, StoreError},
+    to_the_end::to_the_end,
 };
 
 /// How a person gives access, as said with `login`.
@@ -46,9 +52,15 @@ pub enum LoginError {
     /// The homeserver refused the password or the token.
     #[error("the homeserver refused: {0}")]
     Wrong(Failure),
-    /// The secret belongs to another account. Its session was logged out.
-    #[error("this belongs to {0}")]
-    SomebodyElse(OwnedUserId),
+    /// The secret belongs to another account. A session that the bot made with it is logged out; one
+    /// that it was given is left alone.
+    #[error("this belongs to {user}")]
+    SomebodyElse {
+        /// The other account.
+        user: OwnedUserId,
+        /// Whether the bot made the session itself, with a password.
+        made_by_bot: bool,
+    },
     /// The bot is no application service on the account's homeserver, or not for this account.
     #[error("no registration covers this account")]
     NotCovered,
@@ -60,9 +72,9 @@ pub enum LoginError {
     Failed(Failure),
 }
 
-/// A session that acts as an account, before it is stored.
+/// A session that acts as an account.
 #[derive(Debug)]
-pub(crate) struct Session {
+struct Session {
     base_url: Url,
     device_id: Option<OwnedDeviceId>,
     /// Whether the bot made it, and so logs it out when it is no longer needed. A token that a
@@ -71,11 +83,29 @@ pub(crate) struct Session {
     token: Secret,
 }
 
-impl Session {
+/// A session that was opened and is not stored yet. Dropped before it is [kept](Sessions::keep), it
+/// is logged out if the bot made it, however that came: the person said `cancel` meanwhile, the
+/// command took too long, it is somebody else's.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    session: Option<Session>,
+    device: String,
+    logouts: Logouts,
+}
+
+impl Opened {
     /// Whether it is of the one device that the bot logs in as, so that a session which the bot
     /// made before is gone already.
     pub(crate) fn replaces_the_bots_own(&self) -> bool {
-        self.made_by_bot
+        self.session.as_ref().is_some_and(|session| session.made_by_bot)
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take().filter(|session| session.made_by_bot) {
+            self.logouts.end(&session, &self.device);
+        }
     }
 }
 
@@ -104,12 +134,43 @@ pub(crate) struct Sessions {
     transport: Transport,
     appservices: Appservices,
     devices: Arc<Devices>,
+    logouts: Logouts,
 }
 
 impl Sessions {
-    pub(crate) fn new(store: Store, transport: Transport, appservices: Appservices) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        transport: Transport,
+        appservices: Appservices,
+        clock: SharedClock,
+    ) -> Self {
         let devices = Arc::new(Devices::new(store.clone()));
-        Self { store, transport, appservices, devices }
+        let logouts = Logouts::new(store.clone(), transport.clone(), devices.clone(), clock);
+        Self { store, transport, appservices, devices, logouts }
+    }
+
+    /// Begins to log out what is to end, also what a process before this one left.
+    pub(crate) fn begin_logouts(&self) {
+        self.logouts.begin();
+    }
+
+    /// Stops that, at once. What is left is for the next process.
+    pub(crate) async fn stop_logouts(&self) {
+        self.logouts.stop().await;
+    }
+
+    /// Something was written down; perhaps that a session is to [end](Self::end).
+    pub(crate) fn see_to_logouts(&self) {
+        self.logouts.look();
+    }
+
+    /// Waits for these sessions to be logged out, for at most `time`. Those that are not.
+    pub(crate) async fn still_logged_in(
+        &self,
+        ids: Vec<LogoutId>,
+        time: Duration,
+    ) -> Result<Vec<LogoutId>, StoreError> {
+        self.logouts.left_after(ids, time).await
     }
 
     /// Whether the bot could act as `user` without a session of its own, once `user` consents.
@@ -162,8 +223,8 @@ impl Sessions {
         &self,
         server: &Server,
         standing: &Standing,
-        password: &Secret,
-    ) -> Result<Session, LoginError> {
+        password: Secret,
+    ) -> Result<Opened, LoginError> {
         let user_id = standing.user_id();
         let flows = self.transport.login_flows(server).await.map_err(LoginError::Failed)?;
         if !flows.iter().any(|flow| matches!(flow, LoginFlow::Password(_))) {
@@ -171,18 +232,24 @@ impl Sessions {
         }
         // The same device each time, so that a login repeated after a crash leaves no second one.
         let device_id = OwnedDeviceId::from(format!("TERN{}", standing.since().as_millisecond()));
-        let login = self
-            .transport
-            .login_password(server, user_id, password, &device_id, "Tern, moving your account")
-            .await
-            .map_err(refused_or_failed)?;
-        let session = Session {
-            base_url: server.base_url().clone(),
-            device_id: Some(login.device_id),
-            made_by_bot: true,
-            token: login.token,
-        };
-        self.checked(server, standing, session).await
+        let (sessions, at, user_id) = (self.clone(), server.clone(), user_id.to_owned());
+        let device = key(standing.migration(), standing.side());
+        // A session that comes when nobody waits for it any more is known here, and ended.
+        let opened = to_the_end(async move {
+            let name = "Tern, moving your account";
+            let login =
+                sessions.transport.login_password(&at, &user_id, &password, &device_id, name);
+            let login = login.await.map_err(refused_or_failed)?;
+            let session = Session {
+                base_url: at.base_url().clone(),
+                device_id: Some(login.device_id),
+                made_by_bot: true,
+                token: login.token,
+            };
+            let logouts = sessions.logouts.clone();
+            Ok::<_, LoginError>(Opened { session: Some(session), device, logouts })
+        });
+        self.checked(server, standing, opened.await?).await
     }
 
     /// Takes a token over, if it is one of the account that consented.
@@ -191,42 +258,46 @@ impl Sessions {
         server: &Server,
         standing: &Standing,
         token: Secret,
-    ) -> Result<Session, LoginError> {
+    ) -> Result<Opened, LoginError> {
         let session = Session {
             base_url: server.base_url().clone(),
             device_id: None,
             made_by_bot: false,
             token,
         };
-        self.checked(server, standing, session).await
+        let device = key(standing.migration(), standing.side());
+        let logouts = self.logouts.clone();
+        self.checked(server, standing, Opened { session: Some(session), device, logouts }).await
     }
 
-    /// Asks the homeserver whose session it is. Anybody's but the account's own is logged out.
+    /// Asks the homeserver whose session it is, and refuses anybody's but the account's own. A
+    /// session that the bot itself made is ended then; one that it was given is left alone: it may
+    /// be that of the client in somebody's hand, with the only keys to their messages.
     async fn checked(
         &self,
         server: &Server,
         standing: &Standing,
-        session: Session,
-    ) -> Result<Session, LoginError> {
-        let account = self.account(server, standing, &session.token);
-        let whoami = account.whoami().await.map_err(refused_or_failed)?;
-        if whoami.user_id == standing.user_id() {
-            return Ok(Session { device_id: whoami.device_id, ..session });
+        mut opened: Opened,
+    ) -> Result<Opened, LoginError> {
+        let made_by_bot = opened.replaces_the_bots_own();
+        if let Some(session) = &mut opened.session {
+            let account = self.account(server, standing, &session.token);
+            let whoami = account.whoami().await.map_err(refused_or_failed)?;
+            if whoami.user_id != standing.user_id() {
+                return Err(LoginError::SomebodyElse { user: whoami.user_id, made_by_bot });
+            }
+            session.device_id = whoami.device_id;
         }
-        let theirs = &whoami.user_id;
-        if let Err(failure) = self.transport.log_out(server, theirs, &session.token).await {
-            tracing::warn!(%failure, "a session of another account could not be logged out");
-        }
-        Err(LoginError::SomebodyElse(whoami.user_id))
+        Ok(opened)
     }
 
-    /// Adds to `batch` that the session is kept.
+    /// Adds to `batch` that the session is kept. It is to be written down now.
     pub(crate) fn keep(
-        &self,
         batch: &mut Batch,
         standing: &Standing,
-        session: &Session,
+        mut opened: Opened,
     ) -> Result<(), StoreError> {
+        let Some(session) = opened.session.take() else { return Ok(()) };
         let stored = StoredSession {
             base_url: session.base_url.clone(),
             device_id: session.device_id.clone(),
@@ -239,21 +310,6 @@ impl Sessions {
         batch.put_secret(&key, &Secret::from(json));
         batch.remove_secret(&moved_key(standing.migration(), standing.side()));
         Ok(())
-    }
-
-    /// Ends a session that was never kept.
-    pub(crate) async fn discard(&self, user_id: &UserId, session: Session) {
-        if !session.made_by_bot {
-            return;
-        }
-        let ended = async {
-            let server = self.transport.server_at(&session.base_url).await?;
-            self.transport.log_out(&server, user_id, &session.token).await?;
-            Ok::<_, OpenError>(())
-        };
-        if let Err(error) = ended.await {
-            tracing::warn!(account = %user_id, %error, "no logout");
-        }
     }
 
     /// Adds to `batch` that a session is no longer kept.
@@ -332,26 +388,23 @@ impl Sessions {
         self.devices.open(migration, &key(migration, side), user_id, &device_id).await.map(Some)
     }
 
-    /// Ends a session that the bot made, and deletes the keys of its device.
-    pub(crate) async fn end(
+    /// Adds to `batch` that the session of one side is to end, if there is one: nobody acts with it
+    /// any more once that is written down. What the bot made is then logged out, in its own time.
+    pub(crate) fn end(
         &self,
+        batch: &mut Batch,
         migration: MigrationId,
         side: Side,
-        user_id: &UserId,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Option<LogoutId>, StoreError> {
+        let session = self.stored(migration, side)?;
+        Self::drop_from(batch, migration, side);
+        let session = session.filter(|session| session.made_by_bot);
+        session.map(|session| self.logouts.add(batch, &session, &key(migration, side))).transpose()
+    }
+
+    /// Deletes the keys of this side's device, of which the session was lost before it could end.
+    pub(crate) async fn remove_device(&self, migration: MigrationId, side: Side) {
         self.devices.remove(&key(migration, side)).await;
-        let Some(session) = self.stored(migration, side)? else { return Ok(()) };
-        if session.made_by_bot {
-            let server = self.transport.server_at(&session.base_url).await?;
-            match self.transport.log_out(&server, user_id, &session.token).await {
-                Err(failure) if failure.is_retryable() => return Err(failure.into()),
-                Err(failure) => tracing::warn!(account = %user_id, %failure, "no logout"),
-                Ok(()) => {}
-            }
-        }
-        let mut batch = Batch::new();
-        Self::drop_from(&mut batch, migration, side);
-        Ok(self.store.commit(batch).await?)
     }
 
     fn stored(&self, migration: MigrationId, side: Side) -> Result<Option<Session>, StoreError> {

@@ -48,7 +48,6 @@ use ruma::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::to_raw_value;
-use tokio_util::sync::CancellationToken;
 
 pub use self::{personal::File, sync::Synced};
 use super::{
@@ -146,25 +145,19 @@ impl Transport {
         })
     }
 
-    /// Logs a session of `user_id` out. One that is gone already counts as logged out. It needs no
-    /// [`Mandate`](super::Mandate): it is how the end of one is carried out.
+    /// Logs a session out, with a single try. One that is gone already counts as logged out. It
+    /// needs no [`Mandate`](super::Mandate): it is how the end of one is carried out.
     ///
     /// # Errors
     ///
-    /// A [`Failure`] that is final or outlasted the retries.
-    pub async fn log_out(
-        &self,
-        server: &Server,
-        user_id: &UserId,
-        token: &Secret,
-    ) -> Result<(), Failure> {
-        let attempt = || async {
-            let token = SendAccessToken::Always(token.expose_secret());
-            let request = into_http(logout::v3::Request::new(), server, token)?;
-            self.exchange::<logout::v3::Request>(request, Action::Logout.allowance()).await
-        };
-        let never = CancellationToken::new();
-        match self.pacing().run(user_id, Action::Logout.into(), &never, attempt).await {
+    /// A [`Failure`], also when a wait would help.
+    pub async fn log_out(&self, server: &Server, token: &Secret) -> Result<(), Failure> {
+        let token = SendAccessToken::Always(token.expose_secret());
+        let request = into_http(logout::v3::Request::new(), server, token)?;
+        match self
+            .exchange::<logout::v3::Request>(request, super::transport::Allowance::ORDINARY)
+            .await
+        {
             Ok(_) | Err(Failure::TokenGone { .. }) => Ok(()),
             Err(failure) => Err(failure),
         }

@@ -5,6 +5,7 @@ use regex::Regex;
 use reqwest::{StatusCode, header};
 use ruma::api::error::ErrorCode;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::addresses::Private;
 
@@ -269,6 +270,11 @@ impl Failure {
             }
             None => Self::Garbage { what: format!("status {status} without a Matrix error") },
         }
+    }
+
+    /// Whoever asked waits no longer for what is at `base_url`.
+    pub(crate) fn too_late(base_url: &Url) -> Self {
+        Self::Unreachable { host: base_url.authority().to_owned(), fault: Fault::Timeout }
     }
 
     /// Sorts what reqwest reports when there is no answer, or none that is complete.

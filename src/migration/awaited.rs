@@ -10,10 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Access, Awaited, Event, Inner, Migration, MigrationId, Migrations, Phase, Plan, Refusal,
-    RoomLabel, RouteKind, Said, Side, ToModerator,
-    job::{Job, Turn},
-    journal::Change,
-    report::Check,
+    RoomLabel, RouteKind, Said, Side, ToModerator, job::Job, journal::Change, report::Check,
     work::Trouble,
 };
 use crate::{
@@ -106,8 +103,8 @@ impl Migrations {
         batch: Batch,
     ) -> Result<(), Refusal> {
         let inner = &self.0;
-        let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
         let _entry = inner.entry.lock().await;
+        let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
         may_ask(&migration, side)?;
         inner.busy(&migration.old.user_id, &migration)?;
         inner.busy(&migration.new.user_id, &migration)?;
@@ -120,7 +117,7 @@ impl Migrations {
         }
         let mut change = Change::of(&migration).said(said);
         change.batch = batch;
-        inner.commit(&job, &turn, change).await?;
+        inner.commit(&job, turn, change).await?;
         Ok(())
     }
 
@@ -145,7 +142,7 @@ impl Migrations {
             let again = record.clone().without_failures();
             self.0.journal.put_rooms(&mut change.batch, id, [(room.as_str(), &again)])?;
         }
-        self.0.commit(&job, &turn, change).await?;
+        self.0.commit(&job, turn, change).await?;
         if matches!(migration.phase, Phase::Running | Phase::WaitingForModerators) {
             self.0.set_to_work(&job);
         }
@@ -176,7 +173,7 @@ impl Migrations {
             change = change.tell_both(Event::Finished);
         }
         change.batch = batch;
-        self.0.commit(&job, &turn, change).await
+        self.0.commit(&job, turn, change).await
     }
 
     /// Tells a moderator something in a direct message, together with what `batch` writes down.
@@ -265,7 +262,7 @@ impl Migrations {
         if !matches!(job.migration().phase, Phase::Running | Phase::WaitingForModerators) {
             return Ok(());
         }
-        self.0.lose_access(&job, &turn, side).await?;
+        self.0.lose_access(&job, turn, side).await?;
         self.0.set_to_work(&job);
         Ok(())
     }
@@ -299,17 +296,18 @@ impl Inner {
             return Ok(());
         }
         migration.phase = Phase::Running;
-        self.commit(job, &turn, Change::of(&migration)).await
+        self.commit(job, turn, Change::of(&migration)).await
     }
 
     /// Ends a run: what was opened is told, and what is still asked is waited for.
     pub(super) async fn end_run(
         &self,
         job: &Job,
-        turn: &Turn,
         plan: &Plan,
         check: &Check,
+        stop: &CancellationToken,
     ) -> Result<(), StoreError> {
+        let Some(turn) = self.turn_in(job, &Phase::Running, stop).await else { return Ok(()) };
         let mut migration = job.migration();
         let mut opened = migration.awaited.clone();
         opened.retain(|_, awaited| *awaited == Awaited::Opened);

@@ -1,8 +1,12 @@
 //! One migration in memory: its record, whose turn it is to change it, and its worker.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    marker::PhantomData,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use ruma::{RoomId, events::room::member::MembershipState};
@@ -13,13 +17,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Migration, Phase, Side, run::Memberships};
-use crate::consent::{Standing, Term};
+use crate::{
+    clock::SharedClock,
+    consent::{Standing, Term},
+};
 
 #[derive(Debug)]
 pub(super) struct Job {
-    migration: Mutex<Migration>,
+    migration: Arc<Mutex<Migration>>,
     term: Term,
-    turn: std::sync::Arc<tokio::sync::Mutex<()>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     worker: Mutex<Option<Worker>>,
     /// Whether it was running when the bot last stopped, and has not been gone on with since.
     resumed: AtomicBool,
@@ -34,17 +41,45 @@ struct Worker {
     task: JoinHandle<()>,
 }
 
-/// The right to change a migration.
+/// The right to change a migration. Whoever waits for it may be the person who takes their consent
+/// back, so nobody holds it while somebody else's server is asked.
+///
+/// That is for the compiler to see to: it is not [`Send`], and so cannot be kept over an `await` by
+/// anything that runs in a task. Only what is written down takes it along.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Turn(#[expect(dead_code, reason = "held, not read")] OwnedMutexGuard<()>);
+pub(super) struct Turn {
+    held: Held,
+    not_over_an_await: PhantomData<*const ()>,
+}
+
+/// A turn that is kept while a change is written to the store.
+#[derive(Debug)]
+pub(super) struct Held {
+    _guard: OwnedMutexGuard<()>,
+    migration: Arc<Mutex<Migration>>,
+}
+
+impl Turn {
+    /// For a write to the store, which waits for the disk, and for nothing else.
+    pub(super) fn while_writing(self) -> Held {
+        self.held
+    }
+}
+
+impl Held {
+    /// Replaces the record, now that it is written down.
+    pub(super) fn set(&self, migration: Migration) {
+        *self.migration.lock().unwrap_or_else(PoisonError::into_inner) = migration;
+    }
+}
 
 impl Job {
     pub(super) fn new(migration: Migration) -> Self {
         Self {
-            migration: Mutex::new(migration),
+            migration: Arc::new(Mutex::new(migration)),
             term: Term::default(),
-            turn: std::sync::Arc::default(),
+            turn: Arc::default(),
             worker: Mutex::default(),
             resumed: AtomicBool::new(false),
             memberships: Mutex::default(),
@@ -100,12 +135,9 @@ impl Job {
     /// Waits until nobody else changes the migration. Held from reading the record that a decision
     /// is based on until the decision is written down.
     pub(super) async fn turn(&self) -> Turn {
-        Turn(self.turn.clone().lock_owned().await)
-    }
-
-    /// Replaces the record, once it is written down.
-    pub(super) fn set(&self, _turn: &Turn, migration: Migration) {
-        *self.migration.lock().unwrap_or_else(PoisonError::into_inner) = migration;
+        let guard = self.turn.clone().lock_owned().await;
+        let held = Held { _guard: guard, migration: self.migration.clone() };
+        Turn { held, not_over_an_await: PhantomData }
     }
 
     /// Puts a new worker in the place of the one before, which is told to stop and waited for by
@@ -133,12 +165,26 @@ impl Job {
         *worker = Some(Worker { stop, task });
     }
 
-    /// Stops the worker and waits for what it has on its way.
-    pub(super) async fn rest(&self) {
-        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(worker) = worker {
+    /// Tells the worker to stop. It waits for what it has on its way before it does.
+    pub(super) fn tell_to_stop(&self) {
+        if let Some(worker) = &*self.worker.lock().unwrap_or_else(PoisonError::into_inner) {
             worker.stop.cancel();
-            drop(worker.task.await);
+        }
+    }
+
+    /// Stops the worker and waits for what it has on its way, but not for longer than `time`: then
+    /// it is dropped. Whether it stopped by itself.
+    pub(super) async fn rest_within(&self, clock: &SharedClock, time: Duration) -> bool {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut worker) = worker else { return true };
+        worker.stop.cancel();
+        tokio::select! {
+            _ = &mut worker.task => true,
+            () = clock.sleep(time) => {
+                worker.task.abort();
+                drop(worker.task.await);
+                false
+            }
         }
     }
 }

@@ -62,6 +62,14 @@ pub(crate) struct Change<'a> {
     pub(crate) batch: Batch,
 }
 
+/// A change that is ready to be written down.
+#[derive(Debug)]
+#[must_use = "nothing is written before `Journal::write`"]
+pub(crate) struct Prepared {
+    batch: Batch,
+    notices: Vec<Notice>,
+}
+
 /// The notices of a change that is written down.
 #[derive(Debug)]
 #[must_use = "nobody is told before `Journal::hand_out`"]
@@ -153,13 +161,12 @@ impl Journal {
         self.store.commit(batch).await
     }
 
-    /// Writes a change down as one. Its notices are to be [handed out](Self::hand_out) once
-    /// everybody who asks is told of the change, too.
-    pub(crate) async fn commit(
+    /// Makes a change ready to be written down as one.
+    pub(crate) fn prepare(
         &self,
         change: Change<'_>,
         now: Timestamp,
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<Prepared, StoreError> {
         let Change { migration, said, events, plan, report, mut batch } = change;
         let key = key(migration.id);
         batch.put(&self.migrations, &key, migration)?;
@@ -179,6 +186,13 @@ impl Journal {
                 self.put_notice(&mut batch, migration.id, to, said, event)
             })
             .collect::<Result<Vec<_>, _>>()?;
+        Ok(Prepared { batch, notices })
+    }
+
+    /// Writes a change down as one. Its notices are to be [handed out](Self::hand_out) once
+    /// everybody who asks is told of the change, too.
+    pub(crate) async fn write(&self, change: Prepared) -> Result<Committed, StoreError> {
+        let Prepared { batch, notices } = change;
         self.store.commit(batch).await?;
         Ok(Committed(notices))
     }
@@ -221,15 +235,15 @@ impl Journal {
         if batch.is_empty() { Ok(()) } else { self.store.commit(batch).await }
     }
 
-    /// Deletes all that is stored about a migration, and tells `tell` so.
-    pub(crate) async fn delete(
+    /// Makes it ready that all that is stored about a migration is deleted, and `tell` told so.
+    pub(crate) fn prepare_deletion(
         &self,
         migration: &Migration,
         said: &Said,
         tell: Option<(OwnedUserId, Event)>,
         mut batch: Batch,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Prepared, StoreError> {
         let key = key(migration.id);
         // From here on nobody can read what the disk still has of it.
         batch.forget(Scope::Migration(migration.id.0));
@@ -253,9 +267,7 @@ impl Journal {
         let notice = tell
             .map(|(to, event)| self.put_notice(&mut batch, migration.id, to, None, event))
             .transpose()?;
-        self.store.commit(batch).await?;
-        self.hand_out(Committed(Vec::from_iter(notice)));
-        Ok(())
+        Ok(Prepared { batch, notices: Vec::from_iter(notice) })
     }
 }
 

@@ -34,6 +34,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,7 @@ use crate::{
     consent::Vouchers,
     homeserver::Transport,
     store::{Store, StoreError},
+    to_the_end::to_the_end,
 };
 
 /// Who said a command, and where: every change of a migration by a person has one.
@@ -109,10 +111,10 @@ struct Inner {
     clock: SharedClock,
     transport: Transport,
     sessions: Sessions,
-    journal: Journal,
+    journal: Arc<Journal>,
     jobs: Mutex<BTreeMap<MigrationId, Arc<Job>>>,
-    /// One at a time begins or joins a migration, so that no account gets into two. Taken after the
-    /// turn to change a migration, which may be long in coming: nobody else waits for that.
+    /// One at a time begins or joins a migration, so that no account gets into two. Taken before the
+    /// turn to change a migration, and like that held over nothing but a write to the store.
     entry: tokio::sync::Mutex<()>,
     progressed: watch::Sender<u64>,
     /// Counted up with each change of a migration.
@@ -124,6 +126,9 @@ struct Inner {
     readers: Readers,
     vouchers: Vouchers,
 }
+
+/// How long what is on its way may take when the bot is told to stop.
+const SUSPEND_FOR: Duration = Duration::from_secs(10);
 
 /// How many accounts are read at once that move from one server to the same other one: a survey of
 /// a large account takes tens of megabytes.
@@ -183,7 +188,7 @@ impl Migrations {
         appservices: Appservices,
         clock: SharedClock,
     ) -> Result<Self, StoreError> {
-        let journal = Journal::open(store.clone())?;
+        let journal = Arc::new(Journal::open(store.clone())?);
         let stored = journal.migrations()?;
         let asking = Asking::new(store.clone());
         let jobs = stored
@@ -193,9 +198,9 @@ impl Migrations {
         Ok(Self(Arc::new(Inner {
             bot,
             settings,
-            clock,
-            sessions: Sessions::new(store, transport.clone(), appservices),
+            sessions: Sessions::new(store, transport.clone(), appservices, clock.clone()),
             transport,
+            clock,
             journal,
             jobs: Mutex::new(jobs),
             entry: tokio::sync::Mutex::default(),
@@ -211,16 +216,26 @@ impl Migrations {
 
     /// Goes on with everything that is not over.
     pub fn resume_all(&self) {
+        self.0.sessions.begin_logouts();
         for job in self.0.all_jobs() {
             self.0.set_to_work(&job);
         }
     }
 
-    /// Stops all work, and waits until no request is on its way any more. What is not over goes on
-    /// with the next [`resume_all`](Self::resume_all), also that of the next process.
+    /// Stops all work, and waits until no request is on its way any more; but not for somebody
+    /// else's server without end. What is not over goes on with the next
+    /// [`resume_all`](Self::resume_all), also that of the next process.
     pub async fn suspend_all(&self) {
-        for job in self.0.all_jobs() {
-            job.rest().await;
+        let jobs = self.0.all_jobs();
+        // First all are told: each would else wait for those before it.
+        for job in &jobs {
+            job.tell_to_stop();
+        }
+        let rest = jobs.iter().map(|job| job.rest_within(&self.0.clock, SUSPEND_FOR));
+        let (rested, ()) = tokio::join!(join_all(rest), self.0.sessions.stop_logouts());
+        let dropped = rested.into_iter().filter(|rested| !rested).count();
+        if dropped > 0 {
+            tracing::warn!(dropped, "migrations were stopped in the middle of a request");
         }
     }
 }
@@ -250,16 +265,56 @@ impl Inner {
     }
 
     /// Writes a change down, makes it known to whoever asks, and then has people told of it.
-    async fn commit(&self, job: &Job, turn: &Turn, change: Change<'_>) -> Result<(), StoreError> {
+    fn commit(
+        &self,
+        job: &Job,
+        turn: Turn,
+        change: Change<'_>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        self.commit_then(job, turn, change, || {})
+    }
+
+    /// Commits a change, and has the migration's worker do what follows from it.
+    fn commit_and_work(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        turn: Turn,
+        change: Change<'_>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        let (inner, worked_on) = (self.clone(), job.clone());
+        self.commit_then(job, turn, change, move || inner.set_to_work(&worked_on))
+    }
+
+    /// Takes the turn along: nobody else changes the migration before this is written down. The
+    /// compiler lets nothing but this keep one.
+    fn commit_then<Then: FnOnce() + Send + 'static>(
+        &self,
+        job: &Job,
+        turn: Turn,
+        change: Change<'_>,
+        then: Then,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<Then> {
         let migration = change.migration.clone();
+        // A consent that is taken back ends now, whatever else hangs.
         if matches!(migration.phase, Phase::Cancelled(_)) {
             job.end_consent();
         }
-        let committed = self.journal.commit(change, self.now()).await?;
-        job.set(turn, migration);
-        self.changed.send_modify(|count| *count += 1);
-        self.journal.hand_out(committed);
-        Ok(())
+        let prepared = self.journal.prepare(change, self.now());
+        let (held, changed) = (turn.while_writing(), self.changed.clone());
+        let (journal, sessions) = (self.journal.clone(), self.sessions.clone());
+        async move {
+            let prepared = prepared?;
+            to_the_end(async move {
+                let committed = journal.write(prepared).await?;
+                held.set(migration);
+                changed.send_modify(|count| *count += 1);
+                sessions.see_to_logouts();
+                journal.hand_out(committed);
+                then();
+                Ok(())
+            })
+            .await
+        }
     }
 
     fn tell_progress(&self) {

@@ -76,8 +76,7 @@ impl Migrations {
         }
         migration.awaited.insert(room.to_owned(), Awaited::Opened);
         migration.options.opened.insert(room.to_owned());
-        self.0.commit(job, &turn, Change::of(&migration)).await?;
-        self.0.set_to_work(job);
+        self.0.commit_and_work(job, turn, Change::of(&migration)).await?;
         Ok(())
     }
 }

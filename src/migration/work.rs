@@ -1,5 +1,6 @@
 //! What a migration's worker does in each phase.
 
+mod leave;
 mod rules;
 mod service;
 mod surveys;
@@ -20,7 +21,6 @@ use super::{
 };
 use crate::{
     access::{OpenError, Sessions},
-    consent::Standing,
     homeserver::{Account, Excess, Failure},
     store::{Batch, StoreError},
 };
@@ -77,7 +77,9 @@ impl Inner {
 
     async fn work(&self, job: &Job, stop: &CancellationToken) -> Result<(), StoreError> {
         let migration = job.migration();
-        self.report_cancelled(&migration).await?;
+        if matches!(migration.phase, Phase::Cancelled(_)) {
+            return self.leave(job, &migration, stop).await;
+        }
         // A run looks again at its end.
         let finally = migration.phase != Phase::Running;
         self.put_rules_back(job, finally, stop).await?;
@@ -95,10 +97,7 @@ impl Inner {
                 }
                 Phase::Running => Box::pin(self.run(job, &migration, stop)).await?,
                 Phase::WaitingForModerators => self.go_on_where_opened(job).await?,
-                Phase::Cancelled(_) => {
-                    self.take_leave(&migration, stop).await?;
-                    self.end_sessions(&migration, stop).await?;
-                }
+                Phase::Cancelled(_) => self.leave(job, &migration, stop).await?,
                 Phase::Paused(_) | Phase::Failed(_) | Phase::Finished => {}
             }
             // Access may have come, or gone, by itself; or a moderator opened a room.
@@ -132,7 +131,7 @@ impl Inner {
         migration.phase = Phase::Cancelled(Ending::Expired);
         migration.ended = Some(self.now());
         let change = Change::of(&migration).tell_both(Event::ConsentExpired);
-        self.commit(job, &turn, change).await?;
+        self.commit(job, turn, change).await?;
         Ok(())
     }
 
@@ -153,24 +152,38 @@ impl Inner {
             return self.journal.commit_batch(ended).await;
         };
         match plan {
-            Ok(plan) => match self.keep_plan(job, &turn, &plan).await {
+            Ok(plan) => match self.keep_plan(job, turn, &plan).await {
                 Err(StoreError::TooLarge { .. }) => {
                     let reason = Failure::TooMuch(Excess::Record);
-                    self.fail_survey(job, &turn, Side::Old, reason).await
+                    let turn = self.turn_in(job, &Phase::Surveying, stop).await;
+                    let failed = turn.map(|turn| self.fail_survey(job, turn, Side::Old, reason));
+                    match failed {
+                        Some(failed) => failed.await,
+                        None => self.journal.commit_batch(ended).await,
+                    }
                 }
                 kept => kept,
             },
             Err(Trouble::NoService(side) | Trouble::Failed(side, Failure::TokenGone { .. })) => {
+                let lost = self.lose_access(job, turn, side);
                 self.journal.commit_batch(ended).await?;
-                self.lose_access(job, &turn, side).await
+                lost.await
             }
-            Err(Trouble::Failed(_, Failure::Stopped)) => self.journal.commit_batch(ended).await,
-            Err(Trouble::Failed(side, reason)) => self.fail_survey(job, &turn, side, reason).await,
+            Err(Trouble::Failed(_, Failure::Stopped)) => {
+                drop(turn);
+                self.journal.commit_batch(ended).await
+            }
+            Err(Trouble::Failed(side, reason)) => self.fail_survey(job, turn, side, reason).await,
             Err(Trouble::Store(error)) => Err(error),
         }
     }
 
-    async fn keep_plan(&self, job: &Job, turn: &Turn, plan: &Plan) -> Result<(), StoreError> {
+    fn keep_plan(
+        &self,
+        job: &Job,
+        turn: Turn,
+        plan: &Plan,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let mut migration = job.migration();
         migration.phase = Phase::AwaitingGo;
         migration.change_plan();
@@ -181,23 +194,24 @@ impl Inner {
         change.plan = Some(plan);
         self.journal.end_survey(&mut change.batch, migration.id);
         // What was done before the accounts were read again is in the new plan.
-        self.journal.forget_steps(&mut change.batch, migration.id)?;
-        self.commit(job, turn, change).await
+        let forgotten = self.journal.forget_steps(&mut change.batch, migration.id);
+        let committed = forgotten.map(|()| self.commit(job, turn, change));
+        async move { committed?.await }
     }
 
-    async fn fail_survey(
+    fn fail_survey(
         &self,
         job: &Job,
-        turn: &Turn,
+        turn: Turn,
         side: Side,
         reason: Failure,
-    ) -> Result<(), StoreError> {
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let mut migration = job.migration();
         migration.phase = Phase::Failed(reason.clone());
         let event = Event::SurveyFailed { side, reason };
         let mut change = Change::of(&migration).tell_both(event);
         self.journal.end_survey(&mut change.batch, migration.id);
-        self.commit(job, turn, change).await
+        self.commit(job, turn, change)
     }
 
     async fn run(
@@ -218,7 +232,7 @@ impl Inner {
                     if job.migration().phase != Phase::Running {
                         return Ok(());
                     }
-                    return self.lose_access(job, &turn, side).await;
+                    return self.lose_access(job, turn, side).await;
                 }
                 RunEnd::Broken(error) => return Err(error),
             }
@@ -226,7 +240,7 @@ impl Inner {
             let Some(plan) = self.planned(migration)? else { return Ok(()) };
             let check = Box::pin(self.settled_check(job, migration, &plan, stop)).await?;
             if race == MOST_RACES || !self.repeat_lost_races(migration, &plan, &check).await? {
-                return self.finish(job, &plan, &check, stop).await;
+                return self.end_run(job, &plan, &check, stop).await;
             }
         }
         Ok(())
@@ -345,17 +359,6 @@ impl Inner {
         Ok((Stage { old, new, new_user, memberships }, sender))
     }
 
-    async fn finish(
-        &self,
-        job: &Job,
-        plan: &Plan,
-        check: &Check,
-        stop: &CancellationToken,
-    ) -> Result<(), StoreError> {
-        let Some(turn) = self.turn_in(job, &Phase::Running, stop).await else { return Ok(()) };
-        self.end_run(job, &turn, plan, check).await
-    }
-
     /// Checks, and once more after a moment while something that was done does not show: a
     /// homeserver may tell a little later of what it did, and others hear of it later still.
     async fn settled_check(
@@ -398,17 +401,22 @@ impl Inner {
     }
 
     /// The turn to change a migration, if it is still in the phase that the worker worked for.
-    async fn turn_in(&self, job: &Job, phase: &Phase, stop: &CancellationToken) -> Option<Turn> {
+    pub(super) async fn turn_in(
+        &self,
+        job: &Job,
+        phase: &Phase,
+        stop: &CancellationToken,
+    ) -> Option<Turn> {
         let turn = job.turn().await;
         (job.migration().phase == *phase && !stop.is_cancelled()).then_some(turn)
     }
 
-    pub(super) async fn lose_access(
+    pub(super) fn lose_access(
         &self,
         job: &Job,
-        turn: &Turn,
+        turn: Turn,
         side: Side,
-    ) -> Result<(), StoreError> {
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
         let mut migration = job.migration();
         let party = migration.party_mut(side);
         let (access, event) = match party.access {
@@ -420,52 +428,6 @@ impl Inner {
         migration.await_access();
         let mut change = Change::of(&migration).tell_both(event);
         Sessions::drop_from(&mut change.batch, migration.id, side);
-        self.commit(job, turn, change).await?;
-        Ok(())
-    }
-
-    /// Has what was asked of others taken back, before the access to the accounts goes.
-    async fn take_leave(
-        &self,
-        migration: &Migration,
-        stop: &CancellationToken,
-    ) -> Result<(), StoreError> {
-        let Some(follower) = self.follower.get() else { return Ok(()) };
-        if migration.awaited.is_empty() {
-            return Ok(());
-        }
-        let open = async |side| {
-            let standing = Standing::to_take_back(migration, side)?;
-            let account = self.sessions.open(&standing).await.ok().flatten()?;
-            Some(account.until(stop.clone()))
-        };
-        let (old, new) = (open(Side::Old).await, open(Side::New).await);
-        follower.take_leave(migration, old, new).await
-    }
-
-    /// Logs out what the bot logged in for a migration that was cancelled: with the consent gone,
-    /// the access has to go as well. Tries again for as long as a homeserver cannot be reached.
-    async fn end_sessions(
-        &self,
-        migration: &Migration,
-        stop: &CancellationToken,
-    ) -> Result<(), StoreError> {
-        for side in [Side::Old, Side::New] {
-            let mut pause = FIRST_PAUSE;
-            let user_id = &migration.party(side).user_id;
-            loop {
-                match self.sessions.end(migration.id, side, user_id).await {
-                    Ok(()) => break,
-                    Err(OpenError::Store(error)) => return Err(error),
-                    Err(error) => tracing::warn!(migration = %migration.id, %error, "no logout"),
-                }
-                tokio::select! {
-                    () = self.clock.sleep(pause) => {}
-                    () = stop.cancelled() => return Ok(()),
-                }
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
-        Ok(())
+        self.commit(job, turn, change)
     }
 }

@@ -61,7 +61,7 @@ pub async fn try_service(config: &Config, transport: &Transport) -> Result<(), B
     let removed = match way {
         Way::Service(own_user) => own_user.delete_device(TRIED.into()).await,
         Way::Token(token) => match transport.discover_for_service(user_id.server_name()).await {
-            Ok(server) => transport.log_out(&server, user_id, &token).await,
+            Ok(server) => transport.log_out(&server, &token).await,
             Err(error) => Err(error.into()),
         },
     };

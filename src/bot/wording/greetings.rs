@@ -237,7 +237,7 @@ pub(super) fn lapses_in(left: Duration) -> super::value::Value {
 /// When everything that was stored about a migration is gone.
 pub(crate) fn forgotten() -> Message {
     Message::new(
-        "The other account said `forget`: the migration is over, my sessions are logged out, and \
+        "The other account said `forget`: the migration is over, I log my sessions out, and \
          all that I stored about it is deleted. What was done in rooms stays.",
     )
     .and("To begin another migration, say `start @new:server` from the account to leave.")
@@ -253,7 +253,7 @@ pub(crate) fn forgot(not_logged_out: &[OwnedUserId]) -> Message {
         message.and("My sessions are logged out.")
     } else {
         message
-            .and("I could not log my session out of these accounts. Please remove the device called Tern in their settings:")
+            .and("I could not log my session out of these accounts yet. I go on trying for a week; to be sure, remove the device called Tern in their settings:")
             .list(still_there)
     };
     message.and(

@@ -207,11 +207,17 @@ fn login(error: &LoginError) -> Message {
             "Use an access token instead: say `login token` and the token. Element shows it under \
              All settings → Help & About → Access Token. Or say `login none`.",
         ),
-        LoginError::SomebodyElse(other) => Message::new(line!(
-            "That belongs to {other}, not to this account. I logged it out at once and did nothing \
-             with it.",
-            other = other
+        LoginError::SomebodyElse { user, made_by_bot } => Message::new(line!(
+            "That belongs to {other}, not to this account. I did nothing with it, and keep nothing \
+             of it.",
+            other = user
         ))
+        .and(if *made_by_bot {
+            "The session that I made with it I sign out again."
+        } else {
+            "I did not sign it out, since it may be an app that you still use. Sign it out yourself \
+             if you think that others saw it."
+        })
         .and(
             "Each account gives access for itself, in its own chat with me. Say `login` here with \
              this account's own password or token.",

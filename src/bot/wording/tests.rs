@@ -267,7 +267,8 @@ fn failed_logins() {
         .chain(wrong.map(LoginError::Wrong))
         .chain([
             LoginError::NoPasswordFlow,
-            LoginError::SomebodyElse(me()),
+            LoginError::SomebodyElse { user: me(), made_by_bot: false },
+            LoginError::SomebodyElse { user: me(), made_by_bot: true },
             LoginError::NotCovered,
             LoginError::ServiceRefused(refused()),
         ]);

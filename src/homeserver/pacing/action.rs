@@ -34,8 +34,6 @@ pub enum Action {
     Media,
     /// Redacting an event.
     Redact,
-    /// Logging out.
-    Logout,
 }
 
 impl Action {
@@ -77,7 +75,6 @@ impl Action {
             Self::Profile => "profile",
             Self::Media => "media",
             Self::Redact => "redact",
-            Self::Logout => "logout",
         }
     }
 

@@ -68,7 +68,6 @@ impl Draws {
             Action::AccountData => own(&[Kind::AccountData]),
             Action::Profile => own(&[Kind::Profile, Kind::Messages]),
             Action::Media => own(&[Kind::Media]),
-            Action::Logout => own(&[Kind::Logouts]),
         };
         let mut draws = Self { told, guessed: None };
         if let Some(invited) = errand.invited {

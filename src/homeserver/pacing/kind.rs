@@ -40,8 +40,6 @@ pub enum Kind {
     RoomCreations,
     /// Files.
     Media,
-    /// Ending sessions.
-    Logouts,
 }
 
 impl Kind {
@@ -70,8 +68,7 @@ impl Kind {
             | Self::OtherIn
             | Self::AccountData
             | Self::Profile
-            | Self::Media
-            | Self::Logouts => return None,
+            | Self::Media => return None,
         };
         Some((Duration::from_secs_f64(1.0 / per_second), burst))
     }

@@ -1,19 +1,29 @@
 //! `login`, `forget`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use ruma::{EventId, OwnedUserId, TransactionId};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    access::{Login, LoginError, OpenError, Session, Sessions},
+    access::{Login, LoginError, LogoutId, OpenError, Opened, Sessions},
     consent::Standing,
     migration::{
         Access, Event, Inner, Migration, MigrationId, Migrations, Phase, Refusal, Said,
-        SecretMessage, Side, job::Job, journal::Change,
+        SecretMessage, Side,
+        job::{Job, Turn},
+        journal::{Change, Prepared},
     },
     store::{Batch, StoreError},
+    to_the_end::to_the_end,
 };
+
+/// How long `forget` waits for what is on its way as an account, for join rules to be put back, and
+/// for sessions to be logged out: together less than a person waits for an answer.
+const REST_FOR: Duration = Duration::from_secs(10);
+const PUT_BACK_FOR: Duration = Duration::from_secs(15);
+const LOGOUT_FOR: Duration = Duration::from_secs(10);
 
 impl Migrations {
     /// `login`: how the bot may act as the account that says this. For anything but
@@ -38,23 +48,19 @@ impl Migrations {
             room_id: said.room_id.clone(),
             event_id: said.event_id.clone(),
         });
-        let (access, session) = inner.log_in(&standing, login, &said.event_id).await?;
+        let (access, opened) = inner.log_in(&standing, login, &said.event_id).await?;
         let turn = job.turn().await;
         let mut migration = job.migration();
-        let Some(standing) = job.standing(side) else {
-            // `cancel` came in between: what was just opened is closed again.
-            if let Some(session) = session {
-                inner.sessions.discard(&said.by, session).await;
-            }
-            return Err(super::wrong_phase(&migration));
-        };
-        if !session.as_ref().is_some_and(Session::replaces_the_bots_own) {
-            inner.end_session(&migration, side).await?;
-        }
+        // When `cancel` came in between, what was just opened is closed again.
+        let standing = job.standing(side).ok_or_else(|| super::wrong_phase(&migration))?;
         let mut batch = Batch::new();
-        match &session {
-            Some(session) => inner.sessions.keep(&mut batch, &standing, session)?,
-            None => Sessions::drop_from(&mut batch, migration.id, side),
+        let is_made_by_bot = opened.as_ref().is_some_and(Opened::replaces_the_bots_own);
+        if !is_made_by_bot {
+            inner.sessions.end(&mut batch, migration.id, side)?;
+        }
+        let id = migration.id;
+        if let Some(opened) = opened {
+            Sessions::keep(&mut batch, &standing, opened)?;
         }
         migration.party_mut(side).access = access;
         let then = go_on_after_access(&mut migration);
@@ -64,8 +70,10 @@ impl Migrations {
             change = change.tell_both(event);
         }
         change.batch = batch;
-        inner.commit(&job, &turn, change).await?;
-        inner.set_to_work(&job);
+        inner.commit_and_work(&job, turn, change).await?;
+        if !is_made_by_bot {
+            inner.sessions.remove_device(id, side).await;
+        }
         Ok(())
     }
 
@@ -95,8 +103,9 @@ impl Migrations {
             .map_err(|failure| LoginError::Failed(failure).into())
     }
 
-    /// `forget`: logs the bot's sessions of this person out and deletes what is stored about their
-    /// migrations, which must be over. Says which sessions could not be logged out.
+    /// `forget`: ends the bot's sessions of this person and deletes what is stored about their
+    /// migrations, which must be over. Says which sessions are not logged out yet: for a while it is
+    /// tried again.
     ///
     /// # Errors
     ///
@@ -115,11 +124,12 @@ impl Migrations {
         if jobs.is_empty() {
             return Err(Refusal::NoMigration);
         }
-        let mut not_logged_out = Vec::new();
-        for job in jobs {
-            not_logged_out.extend(inner.forget(&job, said).await?);
+        let mut ended = BTreeMap::new();
+        for forgotten in join_all(jobs.iter().map(|job| inner.forget(job, said))).await {
+            ended.extend(forgotten?);
         }
-        Ok(not_logged_out)
+        let left = inner.sessions.still_logged_in(ended.keys().copied().collect(), LOGOUT_FOR);
+        Ok(left.await?.into_iter().filter_map(|id| ended.remove(&id)).collect())
     }
 }
 
@@ -142,11 +152,11 @@ impl Inner {
         standing: &Standing,
         login: Login,
         event: &EventId,
-    ) -> Result<(Access, Option<Session>), Refusal> {
+    ) -> Result<(Access, Option<Opened>), Refusal> {
         let server = || async {
             self.sessions.server_for_secret(standing, event).await.map_err(Refusal::of)
         };
-        let session = match login {
+        let opened = match login {
             Login::None => return Ok((Access::None, None)),
             Login::Service => {
                 drop(self.sessions.masquerade(standing).await.map_err(Refusal::of)?);
@@ -156,43 +166,41 @@ impl Inner {
                 self.sessions.log_in_with_token(&server().await?, standing, token).await?
             }
             Login::Password(password) => {
-                self.sessions.log_in_with_password(&server().await?, standing, &password).await?
+                self.sessions.log_in_with_password(&server().await?, standing, password).await?
             }
         };
-        Ok((Access::Session, Some(session)))
+        Ok((Access::Session, Some(opened)))
     }
 
-    /// Ends the session of one side, if the bot made one, as well as that can be done now.
-    async fn end_session(&self, migration: &Migration, side: Side) -> Result<(), StoreError> {
-        let user_id = &migration.party(side).user_id;
-        match self.sessions.end(migration.id, side, user_id).await {
-            Err(OpenError::Store(error)) => Err(error),
-            Err(error) => {
-                tracing::warn!(migration = %migration.id, %error, "no logout");
-                Ok(())
+    /// Deletes all that is stored about a migration, and gives up the access to its accounts.
+    async fn forget(
+        self: &Arc<Self>,
+        job: &Arc<Job>,
+        said: &Said,
+    ) -> Result<Vec<(LogoutId, OwnedUserId)>, Refusal> {
+        job.rest_within(&self.clock, REST_FOR).await;
+        let never = CancellationToken::new();
+        tokio::select! {
+            put_back = self.try_to_put_rules_back(job, &never) => {
+                put_back?;
             }
-            Ok(()) => Ok(()),
+            () = self.clock.sleep(PUT_BACK_FOR) => {}
         }
-    }
-
-    async fn forget(&self, job: &Arc<Job>, said: &Said) -> Result<Vec<OwnedUserId>, Refusal> {
-        job.rest().await;
-        self.try_to_put_rules_back(job, &CancellationToken::new()).await?;
+        let turn = job.turn().await;
+        if !job.look(|migration| migration.phase.is_over()) {
+            return Err(super::wrong_phase(&job.migration()));
+        }
         job.end_consent();
-        let migration = job.migration();
-        let mut not_logged_out = Vec::new();
-        let mut batch = Batch::new();
-        for side in [Side::Old, Side::New] {
-            let user_id = &migration.party(side).user_id;
-            if let Err(error) = self.sessions.end(migration.id, side, user_id).await {
-                tracing::warn!(migration = %migration.id, %error, "no logout");
-                not_logged_out.push(user_id.clone());
-            }
-            Sessions::drop_from(&mut batch, migration.id, side);
-        }
+        drop(turn);
         // Who began it anew meanwhile got nowhere without consent.
-        job.rest().await;
-        let _turn = job.turn().await;
+        job.rest_within(&self.clock, REST_FOR).await;
+        let turn = job.turn().await;
+        let (migration, mut batch) = (job.migration(), Batch::new());
+        let mut ended = Vec::new();
+        for side in [Side::Old, Side::New] {
+            let id = self.sessions.end(&mut batch, migration.id, side)?;
+            ended.extend(id.map(|id| (id, migration.party(side).user_id.clone())));
+        }
         if let Some(follower) = self.follower.get() {
             follower.forget(&mut batch, migration.id)?;
         }
@@ -202,12 +210,30 @@ impl Inner {
             let (old, new) = (migration.old.user_id.clone(), migration.new.user_id.clone());
             (party.user_id.clone(), Event::Forgotten { old, new })
         });
-        self.journal.delete(&migration, said, tell, batch, self.now()).await?;
-        for party in [&migration.old, &migration.new] {
-            self.transport.pacing().forget(&party.user_id).await?;
-        }
-        self.remove_job(migration.id);
-        Ok(not_logged_out)
+        let prepared = self.journal.prepare_deletion(&migration, said, tell, batch, self.now())?;
+        self.delete(turn, migration, prepared).await?;
+        Ok(ended)
+    }
+
+    fn delete(
+        self: &Arc<Self>,
+        turn: Turn,
+        migration: Migration,
+        prepared: Prepared,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<> {
+        let (inner, held) = (self.clone(), turn.while_writing());
+        to_the_end(async move {
+            let committed = inner.journal.write(prepared).await?;
+            inner.remove_job(migration.id);
+            drop(held);
+            inner.journal.hand_out(committed);
+            inner.sessions.see_to_logouts();
+            for side in [Side::Old, Side::New] {
+                inner.sessions.remove_device(migration.id, side).await;
+                inner.transport.pacing().forget(&migration.party(side).user_id).await?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -43,8 +43,7 @@ impl Migrations {
     /// [`Refusal::NoSuchMigration`], [`Refusal::WrongPhase`].
     pub async fn pause_as_admin(&self, said: &Said, id: MigrationId) -> Result<(), Refusal> {
         let job = self.0.job(id).ok_or(Refusal::NoSuchMigration)?;
-        let turn = job.turn().await;
-        self.0.pause(&job, turn, said, By::Admin).await
+        self.0.pause(&job, said, By::Admin).await
     }
 
     /// `resume`, by an admin. Both accounts are told.
@@ -54,8 +53,7 @@ impl Migrations {
     /// [`Refusal::NoSuchMigration`], [`Refusal::WrongPhase`].
     pub async fn resume_as_admin(&self, said: &Said, id: MigrationId) -> Result<(), Refusal> {
         let job = self.0.job(id).ok_or(Refusal::NoSuchMigration)?;
-        let turn = job.turn().await;
-        self.0.resume(&job, turn, said, By::Admin).await
+        self.0.resume(&job, said, By::Admin).await
     }
 
     /// `cancel`, by an admin. Both accounts are told.
@@ -65,8 +63,7 @@ impl Migrations {
     /// [`Refusal::NoSuchMigration`], [`Refusal::WrongPhase`].
     pub async fn cancel_as_admin(&self, said: &Said, id: MigrationId) -> Result<(), Refusal> {
         let job = self.0.job(id).ok_or(Refusal::NoSuchMigration)?;
-        let turn = job.turn().await;
-        self.0.cancel(&job, turn, said, By::Admin).await
+        self.0.cancel(&job, said, By::Admin).await
     }
 
     /// Tells `text` to every account that `is_local` and takes part in a migration that is not

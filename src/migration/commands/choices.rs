@@ -108,7 +108,7 @@ impl Migrations {
         let rooms = offer.iter().flat_map(|offer| &offer.rooms);
         let rooms = rooms.filter_map(|label| OwnedRoomId::try_from(label.id.clone()).ok());
         migration.options.fast_shown = rooms.collect();
-        inner.commit(&job, &turn, Change::of(&migration)).await?;
+        inner.commit(&job, turn, Change::of(&migration)).await?;
         Ok(offer)
     }
 
@@ -128,7 +128,7 @@ impl Migrations {
         }
         options.fast = if agrees { shown } else { BTreeSet::new() };
         choose_plan(&mut migration);
-        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
+        inner.commit(&job, turn, Change::of(&migration).said(said)).await?;
         if migration.phase == Phase::Running {
             inner.set_to_work(&job);
         }
@@ -161,7 +161,7 @@ impl Migrations {
         choose(&mut migration.options);
         choose_plan(&mut migration);
         let plan = plan.with(&migration.options);
-        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
+        inner.commit(&job, turn, Change::of(&migration).said(said)).await?;
         Ok(plan)
     }
 
@@ -186,7 +186,7 @@ impl Migrations {
         }
         choose_plan(&mut migration);
         let plan = plan.with(&migration.options);
-        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
+        inner.commit(&job, turn, Change::of(&migration).said(said)).await?;
         if migration.phase == Phase::Running {
             inner.set_to_work(&job);
         }

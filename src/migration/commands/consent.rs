@@ -86,7 +86,7 @@ impl Migrations {
             .tell(Side::Old, Event::ConsentRequested)
             .tell(Side::New, Event::ConsentQuestion);
         let change = Change { batch, ..change };
-        let committed = inner.journal.commit(change, now).await?;
+        let committed = inner.journal.write(inner.journal.prepare(change, now)?).await?;
         drop(asking);
         let job = inner.add_job(migration);
         inner.journal.hand_out(committed);
@@ -101,21 +101,22 @@ impl Migrations {
     /// [`Refusal::NoSuchRequest`], [`Refusal::Busy`].
     pub async fn accept(&self, said: &Said, old: &UserId) -> Result<(), Refusal> {
         let inner = self.inner();
-        let (job, turn, mut migration) = self.request(said, old).await?;
         let _entry = inner.entry.lock().await;
+        let (_, turn, migration) = self.request(said, old).await?;
         inner.busy(&said.by, &migration)?;
+        drop(turn);
+        inner.asking.note_yes(&said.by, old).await?;
+        let (job, turn, mut migration) = self.request(said, old).await?;
         let now = inner.now();
         migration.new.consent = Some(consent_of(said, now));
         migration.phase = Phase::AwaitingAccess;
         inner.give_masquerade(&mut migration);
-        inner.asking.note_yes(&said.by, old).await?;
         let then = go_on_after_access(&mut migration);
         let mut change = Change::of(&migration).said(said).tell_both(Event::ConsentGiven);
         if let Some(event) = then {
             change = change.tell_both(event);
         }
-        inner.commit(&job, &turn, change).await?;
-        inner.set_to_work(&job);
+        inner.commit_and_work(&job, turn, change).await?;
         Ok(())
     }
 
@@ -126,14 +127,17 @@ impl Migrations {
     /// [`Refusal::NoSuchRequest`].
     pub async fn decline(&self, said: &Said, old: &UserId) -> Result<(), Refusal> {
         let inner = self.inner();
-        let (job, turn, mut migration) = self.request(said, old).await?;
+        // An `accept` in between would have the no last no longer.
+        let _entry = inner.entry.lock().await;
+        let (_, turn, _) = self.request(said, old).await?;
+        drop(turn);
         // First, so that no crash leaves a no that does not last.
         inner.asking.note_no(&said.by, old).await?;
+        let (job, turn, mut migration) = self.request(said, old).await?;
         migration.phase = Phase::Cancelled(Ending::Declined);
         migration.ended = Some(inner.now());
         let change = Change::of(&migration).said(said).tell_both(Event::ConsentDeclined);
-        inner.commit(&job, &turn, change).await?;
-        inner.set_to_work(&job);
+        inner.commit_and_work(&job, turn, change).await?;
         Ok(())
     }
 

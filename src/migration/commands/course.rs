@@ -5,9 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{only, wrong_phase};
 use crate::migration::{
     Access, By, Ending, Event, Inner, Migrations, Phase, PlanId, Refusal, Said, Side, StepResult,
-    job::{Job, Turn},
-    journal::Change,
-    report::Check,
+    job::Job, journal::Change, report::Check,
 };
 
 impl Migrations {
@@ -20,8 +18,8 @@ impl Migrations {
     /// [`Refusal::Busy`] when one account is in another migration by now.
     pub async fn plan(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
-        let (job, turn, mut migration, _) = inner.latest(&said.by).await?;
         let _entry = inner.entry.lock().await;
+        let (job, turn, mut migration, _) = inner.latest(&said.by).await?;
         if !matches!(migration.phase, Phase::AwaitingGo | Phase::Failed(_) | Phase::Finished) {
             return Err(wrong_phase(&migration));
         }
@@ -31,8 +29,7 @@ impl Migrations {
         migration.ended = None;
         // What was run before was another plan.
         migration.go = None;
-        inner.commit(&job, &turn, Change::of(&migration).said(said)).await?;
-        inner.set_to_work(&job);
+        inner.commit_and_work(&job, turn, Change::of(&migration).said(said)).await?;
         Ok(())
     }
 
@@ -58,8 +55,7 @@ impl Migrations {
         migration.go = Some(migration.plan);
         migration.went = Some(inner.now());
         let change = Change::of(&migration).said(said).tell_both(Event::Started);
-        inner.commit(&job, &turn, change).await?;
-        inner.set_to_work(&job);
+        inner.commit_and_work(&job, turn, change).await?;
         Ok(())
     }
 
@@ -71,7 +67,8 @@ impl Migrations {
     pub async fn pause(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
         let (job, turn, _, side) = inner.latest(&said.by).await?;
-        inner.pause(&job, turn, said, side.into()).await
+        drop(turn);
+        inner.pause(&job, said, side.into()).await
     }
 
     /// `resume`: goes on after `pause`; or, said by the new account, without the old one, where the
@@ -83,7 +80,8 @@ impl Migrations {
     pub async fn resume(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
         let (job, turn, _, side) = inner.latest(&said.by).await?;
-        inner.resume(&job, turn, said, side.into()).await
+        drop(turn);
+        inner.resume(&job, said, side.into()).await
     }
 
     /// `cancel`: takes the consent of both back. What was done stays, and is in the report; the
@@ -95,7 +93,8 @@ impl Migrations {
     pub async fn cancel(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
         let (job, turn, _, side) = inner.active(&said.by).await?;
-        inner.cancel(&job, turn, said, side.into()).await
+        drop(turn);
+        inner.cancel(&job, said, side.into()).await
     }
 
     /// `retry`: tries again what failed.
@@ -107,8 +106,8 @@ impl Migrations {
     /// now.
     pub async fn retry(&self, said: &Said) -> Result<(), Refusal> {
         let inner = self.inner();
-        let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
         let _entry = inner.entry.lock().await;
+        let (job, turn, mut migration, side) = inner.latest(&said.by).await?;
         only(side, Side::Old)?;
         if migration.phase != Phase::Running && !migration.phase.is_carried_out() {
             return Err(wrong_phase(&migration));
@@ -140,8 +139,7 @@ impl Migrations {
         inner.journal.put_rooms(&mut change.batch, migration.id, rooms)?;
         inner.journal.forget_direct_chats(&mut change.batch, migration.id);
         inner.journal.forget_holdings(&mut change.batch, migration.id, failed_holdings);
-        inner.commit(&job, &turn, change).await?;
-        inner.set_to_work(&job);
+        inner.commit_and_work(&job, turn, change).await?;
         Ok(())
     }
 }
@@ -151,10 +149,10 @@ impl Inner {
     pub(super) async fn pause(
         self: &Arc<Self>,
         job: &Arc<Job>,
-        turn: Turn,
         said: &Said,
         by: By,
     ) -> Result<(), Refusal> {
+        let turn = job.turn().await;
         let mut migration = job.migration();
         if !matches!(
             migration.phase,
@@ -164,18 +162,17 @@ impl Inner {
         }
         migration.phase = Phase::Paused(Box::new(migration.phase));
         let change = Change::of(&migration).said(said).tell_both(Event::Paused { by });
-        self.commit(job, &turn, change).await?;
-        self.set_to_work(job);
+        self.commit_and_work(job, turn, change).await?;
         Ok(())
     }
 
     pub(super) async fn resume(
         self: &Arc<Self>,
         job: &Arc<Job>,
-        turn: Turn,
         said: &Said,
         by: By,
     ) -> Result<(), Refusal> {
+        let turn = job.turn().await;
         let mut migration = job.migration();
         let event = match migration.phase.clone() {
             Phase::Paused(phase) => {
@@ -191,18 +188,17 @@ impl Inner {
             _ => return Err(wrong_phase(&migration)),
         };
         let change = Change::of(&migration).said(said).tell_both(event);
-        self.commit(job, &turn, change).await?;
-        self.set_to_work(job);
+        self.commit_and_work(job, turn, change).await?;
         Ok(())
     }
 
     pub(super) async fn cancel(
         self: &Arc<Self>,
         job: &Arc<Job>,
-        turn: Turn,
         said: &Said,
         by: By,
     ) -> Result<(), Refusal> {
+        let turn = job.turn().await;
         let mut migration = job.migration();
         if migration.phase.is_over() {
             return Err(wrong_phase(&migration));
@@ -220,8 +216,7 @@ impl Inner {
         };
         let mut change = Change::of(&migration).said(said).tell_both(Event::Cancelled { by });
         change.report = report.as_ref();
-        self.commit(job, &turn, change).await?;
-        self.set_to_work(job);
+        self.commit_and_work(job, turn, change).await?;
         Ok(())
     }
 }

@@ -73,8 +73,9 @@ impl Inner {
                 return Ok(());
             }
         }
-        let turn = self.turn_in(job, &Phase::AwaitingAccess, stop).await;
-        let Some(turn) = turn else { return Ok(()) };
+        let Some(turn) = self.turn_in(job, &Phase::AwaitingAccess, stop).await else {
+            return Ok(());
+        };
         let mut migration = job.migration();
         if migration.party(side).access != Access::Unknown {
             return Ok(());
@@ -85,7 +86,7 @@ impl Inner {
         if let Some(event) = then {
             change = change.tell_both(event);
         }
-        self.commit(job, &turn, change).await
+        self.commit(job, turn, change).await
     }
 
     /// A registration that was taken out of the configuration is told of before anybody says `go`.
@@ -100,9 +101,10 @@ impl Inner {
             if party.access != Access::Masquerade || self.sessions.covers(&party.user_id) {
                 continue;
             }
-            let turn = self.turn_in(job, &Phase::AwaitingGo, stop).await;
-            let Some(turn) = turn else { return Ok(()) };
-            return self.lose_access(job, &turn, side).await;
+            let Some(turn) = self.turn_in(job, &Phase::AwaitingGo, stop).await else {
+                return Ok(());
+            };
+            return self.lose_access(job, turn, side).await;
         }
         Ok(())
     }
