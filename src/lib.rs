@@ -28,6 +28,7 @@ pub mod config;
 pub mod consent;
 mod crypto_store;
 pub mod homeserver;
+mod identifiers;
 mod json;
 pub mod logging;
 pub mod measure;

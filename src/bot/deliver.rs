@@ -32,6 +32,8 @@ use crate::{
 
 /// How long until an undelivered notice is looked at again when nothing else happens.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How long until a room is looked for again, when one turned out not to be a direct message any more.
+const SOON: Duration = Duration::from_secs(1);
 /// How often the redaction of a secret is tried, and how long is waited between.
 const REDACT_TRIES: (u32, Duration) = (3, Duration::from_secs(5));
 
@@ -131,7 +133,13 @@ impl Recipient {
         let Some((notice, fate)) = self.pending.front().cloned() else { return Ok(None) };
         let room = reach::direct_message(&self.bot, &self.user, notice.room_id.as_deref()).await?;
         if let Some(room) = room {
-            self.deliver(&notice, fate, &room).await?;
+            match self.deliver(&notice, fate, &room).await {
+                // It was a direct message a moment ago; there may be another one.
+                Err(Undone::Unsent(Unsent::Overheard | Unsent::NotThere)) => {
+                    return Ok(Some(SOON));
+                }
+                delivered => delivered?,
+            }
             self.done().await?;
             return Ok(None);
         }
@@ -425,10 +433,7 @@ async fn messages(
     room: &RoomId,
 ) -> Result<(Vec<Message>, Option<PlanId>), Undone> {
     let migrations = &bot.shared.migrations;
-    let encrypted = match bot.client.get_room(room) {
-        Some(room) => room.latest_encryption_state().await?.is_encrypted(),
-        None => false,
-    };
+    let encrypted = bot.shared.records.room(room)?.encrypted;
     let plan = migrations.current_plan(migration.id).ok();
     let progress = migrations.progress(migration.id).ok();
     let report = migrations.current_report(migration.id).ok();

@@ -24,10 +24,10 @@ use matrix_sdk::{
 use super::{
     answer::Answer,
     commands::{Command, Context, known_to},
-    grammar::{self, Argument, Words},
+    company::Company,
+    grammar::{self, Argument, Mistake, Words},
     reactions,
     records::Prompt,
-    rooms::{self, Company},
     shared::Bot,
     talk::{Cause, Unsent},
     wording::{self, Message},
@@ -63,7 +63,12 @@ struct Saying {
 
 enum What {
     Message(Words),
-    Reaction { to: OwnedEventId, key: String },
+    /// What is no command, an edit or an emote, but may tell a secret; and the message that it edits.
+    Aside(Words, Option<OwnedEventId>),
+    Reaction {
+        to: OwnedEventId,
+        key: String,
+    },
     Unreadable,
 }
 
@@ -74,13 +79,21 @@ pub(super) async fn receive(bot: &Bot, room: &Room, event: TimelineEvent) -> Res
     }
     // First who is there: a message in a room with others is never even decrypted.
     let Some(sender) = event.sender() else { return Ok(()) };
-    if rooms::company(bot, room).await? != Company::One(sender.clone())
-        || bot.shared.records.room(room.room_id())?.silent
+    if bot.shared.records.room(room.room_id())?.silent
+        || bot.lookout.company(room).await? != Company::One(sender.clone())
     {
         return Ok(());
     }
     let Some(saying) = understand(bot, room, sender, event).await? else { return Ok(()) };
     let said = &saying.said;
+    // In an encrypted chat only encrypted words count: whoever carries others could have made them
+    // up. Reactions are never encrypted in Matrix.
+    let is_plain = matches!(saying.what, What::Message(_) | What::Aside(..)) && !saying.encrypted;
+    if is_plain && bot.shared.records.room(room.room_id())?.encrypted {
+        return not_heard(bot, &saying).await;
+    }
+    let mark = bot.shared.records.mark(&said.by);
+    bot.shared.records.change_room(room.room_id(), |record| record.spoken_by = Some(mark)).await?;
     bot.shared
         .records
         .change_person(&said.by, |person| person.room_id = Some(said.room_id.clone()))
@@ -128,7 +141,7 @@ fn is_forged(info: &EncryptionInfo) -> bool {
 fn what(bot: &Bot, event: AnySyncMessageLikeEvent) -> Option<What> {
     match event {
         AnySyncMessageLikeEvent::RoomMessage(SyncMessageLikeEvent::Original(event)) => {
-            words(bot, &event.content).map(What::Message)
+            message(bot, &event.content)
         }
         AnySyncMessageLikeEvent::Reaction(SyncMessageLikeEvent::Original(event)) => {
             let ReactionEventContent { relates_to, .. } = event.content;
@@ -138,14 +151,20 @@ fn what(bot: &Bot, event: AnySyncMessageLikeEvent) -> Option<What> {
     }
 }
 
-/// The words of a message; nothing for notices, edits, and what is no text.
-fn words(bot: &Bot, content: &RoomMessageEventContent) -> Option<Words> {
-    if matches!(content.relates_to, Some(Relation::Replacement(_))) {
-        return None;
+/// What a message says: a command is a text that edits no other. Nothing for notices.
+fn message(bot: &Bot, content: &RoomMessageEventContent) -> Option<What> {
+    if let Some(Relation::Replacement(edit)) = &content.relates_to {
+        let words = Words::new(edit.new_content.msgtype.body(), None, bot.shared.prefix());
+        return Some(What::Aside(words, Some(edit.event_id.clone())));
     }
-    let MessageType::Text(text) = &content.msgtype else { return None };
-    let html = text.formatted.as_ref().map(|formatted| formatted.body.as_str());
-    Some(Words::new(&text.body, html, bot.shared.prefix()))
+    match &content.msgtype {
+        MessageType::Notice(_) => None,
+        MessageType::Text(text) => {
+            let html = text.formatted.as_ref().map(|formatted| formatted.body.as_str());
+            Some(What::Message(Words::new(&text.body, html, bot.shared.prefix())))
+        }
+        other => Some(What::Aside(Words::new(other.body(), None, bot.shared.prefix()), None)),
+    }
 }
 
 /// The event itself, once its key is there; nothing when the key does not come.
@@ -185,11 +204,19 @@ async fn follow(bot: &Bot, saying: &Saying) -> Result<(), Undone> {
     let answer = match &saying.what {
         What::Message(words) if was_handled => tell_again(bot, said, words).await,
         _ if was_handled => return Ok(()),
-        What::Message(words) => obey(bot, said, words, saying.encrypted).await,
+        What::Message(words) => obey(bot, said, words, saying.encrypted).await?,
+        What::Aside(words, edited) => {
+            look_for_secret(bot, said, words, edited.as_ref(), saying.encrypted).await?
+        }
         What::Reaction { to, key } => reactions::obey(bot, said, to, key).await?,
         What::Unreadable => wording::unreadable().into(),
     };
-    give(bot, said, answer).await?;
+    match give(bot, said, answer).await {
+        Err(Undone::Unsent(error @ (Unsent::Overheard | Unsent::NotThere))) => {
+            tracing::info!(room = %said.room_id, %error, "an answer was kept back");
+        }
+        given => given?,
+    }
     // What changed something has marked itself; to mark it twice changes nothing.
     bot.shared.migrations.handled(&said.by, &said.event_id).await?;
     Ok(())
@@ -226,18 +253,26 @@ async fn tell_again(bot: &Bot, said: &Said, words: &Words) -> Answer {
 }
 
 /// Does what the words say.
-async fn obey(bot: &Bot, said: &Said, words: &Words, encrypted: bool) -> Answer {
+async fn obey(bot: &Bot, said: &Said, words: &Words, encrypted: bool) -> Result<Answer, Undone> {
     let parsed = grammar::parse(words, known_to(&said.by, &bot.shared));
-    let has_secret = words.may_hold_secret();
-    if has_secret && !encrypted {
-        let redacted = redact_secret(bot, said).await;
-        return wording::secret_in_the_clear(redacted, &bot.me).into();
+    let is_login = words.may_hold_secret();
+    let may_be_secret = is_login || may_be_secret(bot, said, words, &parsed)?;
+    let lacks_secret =
+        matches!(&parsed, Err(Mistake::Arguments { command, .. }) if command.name == "login");
+    bot.shared.records.change_person(&said.by, |person| person.secret_next = lacks_secret).await?;
+    if may_be_secret && !encrypted {
+        let redacted = redact_secret(bot, said, None).await;
+        return Ok(wording::secret_in_the_clear(redacted, &bot.me).into());
+    }
+    if may_be_secret && !is_login {
+        let redacted = redact_secret(bot, said, None).await;
+        return Ok(wording::perhaps_secret(redacted).into());
     }
     let refused = match parsed {
         Ok((command, argument)) => {
             tracing::debug!(account = %said.by, command = command.name, "a command");
             match run(bot, said, command, argument).await {
-                Ok(answer) => return answer,
+                Ok(answer) => return Ok(answer),
                 Err(refusal) => {
                     log(said, &refusal);
                     wording::refusal(&refusal, &said.by)
@@ -246,11 +281,76 @@ async fn obey(bot: &Bot, said: &Said, words: &Words, encrypted: bool) -> Answer 
         }
         Err(mistake) => wording::mistake(&mistake),
     };
-    if !has_secret {
-        return refused.into();
+    if !is_login {
+        return Ok(refused.into());
     }
-    let redacted = redact_secret(bot, said).await;
-    Message::new(wording::secret_unused(redacted)).after(refused).into()
+    let redacted = redact_secret(bot, said, None).await;
+    Ok(Message::new(wording::secret_unused(redacted)).after(refused).into())
+}
+
+/// Whether what is no command may be a secret, which is deleted and never quoted: while an account
+/// owes a login, or began one, that is every message.
+fn may_be_secret<T>(
+    bot: &Bot,
+    said: &Said,
+    words: &Words,
+    parsed: &Result<T, Mistake<'_, Command>>,
+) -> Result<bool, StoreError> {
+    Ok(match parsed {
+        Err(Mistake::UnknownCommand { .. }) => {
+            words.may_tell_secret()
+                || bot.shared.migrations.owes_login(&said.by)
+                || bot.shared.records.person(&said.by)?.secret_next
+        }
+        Err(_) => words.has_key_or_token(),
+        Ok(_) => false,
+    })
+}
+
+/// Deletes an edit or an emote that may tell a secret, and the message that was edited.
+async fn look_for_secret(
+    bot: &Bot,
+    said: &Said,
+    words: &Words,
+    edited: Option<&OwnedEventId>,
+    encrypted: bool,
+) -> Result<Answer, Undone> {
+    let parsed = grammar::parse(words, known_to(&said.by, &bot.shared));
+    if !words.may_hold_secret() && !may_be_secret(bot, said, words, &parsed)? {
+        return Ok(Answer::default());
+    }
+    let redacted = redact_secret(bot, said, edited).await;
+    Ok(if encrypted {
+        wording::perhaps_secret(redacted).into()
+    } else {
+        wording::secret_in_the_clear(redacted, &bot.me).into()
+    })
+}
+
+/// Words in the clear in an encrypted chat: nothing is done about them but to delete what may be a
+/// secret. That is told once.
+async fn not_heard(bot: &Bot, saying: &Saying) -> Result<(), Undone> {
+    let said = &saying.said;
+    if bot.shared.migrations.is_handled(&said.event_id)? {
+        return Ok(());
+    }
+    let (words, edited) = match &saying.what {
+        What::Message(words) => (words, None),
+        What::Aside(words, edited) => (words, edited.as_ref()),
+        What::Reaction { .. } | What::Unreadable => return Ok(()),
+    };
+    let record = bot.shared.records.room(&said.room_id)?;
+    let answer = if words.may_tell_secret() {
+        let redacted = redact_secret(bot, said, edited).await;
+        Message::new(wording::secret_unused(redacted)).after(wording::plain_in_encrypted()).into()
+    } else if record.plain_told {
+        Answer::default()
+    } else {
+        wording::plain_in_encrypted().into()
+    };
+    give(bot, said, answer).await?;
+    bot.shared.records.change_room(&said.room_id, |record| record.plain_told = true).await?;
+    Ok(bot.shared.migrations.handled(&said.by, &said.event_id).await?)
 }
 
 fn log(said: &Said, refusal: &Refusal) {
@@ -287,14 +387,16 @@ async fn run(
     done
 }
 
-/// Deletes a message with a secret that was not used. Whether it is gone.
-async fn redact_secret(bot: &Bot, said: &Said) -> bool {
+/// Deletes a message with a secret that was not used, and the one that it edits. Whether they are
+/// gone.
+async fn redact_secret(bot: &Bot, said: &Said, edited: Option<&OwnedEventId>) -> bool {
     let why = wording::redact_reason();
-    match bot.talk.redact(&said.room_id, &said.event_id, why).await {
-        Ok(()) => true,
-        Err(error) => {
+    let mut gone = true;
+    for event in [Some(&said.event_id), edited].into_iter().flatten() {
+        if let Err(error) = bot.talk.redact(&said.room_id, event, why).await {
             tracing::info!(account = %said.by, %error, "a message with a secret could not be redacted");
-            false
+            gone = false;
         }
     }
+    gone
 }

@@ -8,6 +8,7 @@
 mod account;
 mod answer;
 mod commands;
+mod company;
 mod deliver;
 mod error;
 mod grammar;

@@ -21,11 +21,12 @@ use matrix_sdk::{
 use serde_json::json;
 
 use super::{
+    company::Company,
     hands::Mishap,
     inbox::Undone,
     records::Room as Record,
     retry::{Failed as _, Fate},
-    rooms::{self, Company},
+    rooms,
     shared::Bot,
     wording::{self, Unasked},
 };
@@ -47,7 +48,8 @@ pub(super) enum Reach {
     Not(Unasked),
 }
 
-/// The direct message that the person is in: the one preferred, the one they spoke in last, or any.
+/// The direct message that the person is in: the one preferred, the one they spoke in last, or any
+/// that is theirs.
 pub(super) async fn direct_message(
     bot: &Bot,
     user: &UserId,
@@ -65,8 +67,18 @@ pub(super) async fn direct_message(
 }
 
 async fn is_with(bot: &Bot, room: &Room, user: &UserId) -> Result<bool, Undone> {
-    let is_silent = bot.shared.records.room(room.room_id())?.silent;
-    Ok(!is_silent && rooms::company(bot, room).await? == Company::One(user.to_owned()))
+    let record = bot.shared.records.room(room.room_id())?;
+    Ok(!record.silent
+        && is_theirs(bot, room, &record, user)
+        && bot.lookout.company(room).await? == Company::One(user.to_owned()))
+}
+
+/// Whether the bot made the room for this person, or they made it, or spoke to the bot there. In any
+/// other, whoever made it may have brought them together with the bot to read along.
+fn is_theirs(bot: &Bot, room: &Room, record: &Record, user: &UserId) -> bool {
+    record.made_for.as_deref() == Some(user)
+        || record.spoken_by.as_ref() == Some(&bot.shared.records.mark(user))
+        || room.creators().is_some_and(|creators| creators.iter().any(|creator| creator == user))
 }
 
 /// Brings the person into a direct message that the bot makes, with a reason that they see before
@@ -111,8 +123,8 @@ async fn make_room(bot: &Bot, user: &UserId, reason: &str) -> Result<Result<Room
             }
         }
     };
-    let record = Record { made_for: Some(user.to_owned()), ..Record::default() };
-    bot.shared.records.put_room(room.room_id(), &record).await?;
+    let made_for = Some(user.to_owned());
+    bot.shared.records.change_room(room.room_id(), |record| record.made_for = made_for).await?;
     let id = room.room_id().to_owned();
     bot.shared.records.change_person(user, |person| person.outreach.room_id = Some(id)).await?;
     Ok(Ok(room))
@@ -120,6 +132,9 @@ async fn make_room(bot: &Bot, user: &UserId, reason: &str) -> Result<Result<Room
 
 async fn made_before(bot: &Bot, user: &UserId) -> Result<Option<Room>, Undone> {
     for room in bot.client.joined_rooms() {
+        if bot.shared.records.room(room.room_id())?.silent {
+            continue;
+        }
         let Some(create) = room.get_state_event(StateEventType::RoomCreate, "").await? else {
             continue;
         };

@@ -1,4 +1,8 @@
 //! ✅ and ❌ in place of words.
+//!
+//! Reactions are never encrypted in Matrix, so one is the word of the servers that carry it: of the
+//! person's own, whose word counts for its accounts, and of the bot's, which its admin has to trust
+//! (`docs/admin.md`). It answers nothing but a question that the bot put in a direct message.
 
 use matrix_sdk::ruma::{EventId, OwnedEventId, RoomId, UserId};
 

@@ -43,6 +43,12 @@ pub(super) struct Room {
     pub(super) greeted: bool,
     /// The bot told that it does not talk here.
     pub(super) silent: bool,
+    /// It is encrypted, and stays so for the bot, whatever its homeserver says later.
+    pub(super) encrypted: bool,
+    /// A mark of the person who spoke to the bot here.
+    pub(super) spoken_by: Option<String>,
+    /// The bot told that words have to be encrypted here.
+    pub(super) plain_told: bool,
 }
 
 /// A person who talks with the bot, or is to be talked to.
@@ -60,6 +66,8 @@ pub(super) struct Person {
     /// What `fast` showed them last.
     #[serde(default)]
     pub(super) fast: Option<OwnedEventId>,
+    /// They began a `login` without its secret, so that the next message may be it.
+    pub(super) secret_next: bool,
     /// How it stands with inviting them.
     pub(super) outreach: Outreach,
 }
@@ -152,12 +160,29 @@ impl Records {
         Ok(self.rooms.get(room.as_str())?.unwrap_or_default())
     }
 
-    pub(super) async fn put_room(&self, id: &RoomId, room: &Room) -> Result<(), StoreError> {
+    /// Writes only when something changed.
+    pub(super) async fn change_room(
+        &self,
+        id: &RoomId,
+        change: impl FnOnce(&mut Room),
+    ) -> Result<(), StoreError> {
+        let _turn = self.turn(id.as_str()).await;
+        let before = self.room(id)?;
+        let mut room = before.clone();
+        change(&mut room);
+        if room == before {
+            return Ok(());
+        }
         let mut batch = Batch::new();
         let made_for = room.made_for.as_ref();
         let about = made_for.map_or(Scope::Bot, |user| self.store.person(user.as_str()));
-        batch.put_about(about, &self.rooms, id.as_str(), room)?;
+        batch.put_about(about, &self.rooms, id.as_str(), &room)?;
         self.store.commit(batch).await
+    }
+
+    /// By which a person is known in the record of a room, without being named.
+    pub(super) fn mark(&self, user: &UserId) -> String {
+        self.store.mark("chat person", user.as_str())
     }
 
     pub(super) async fn forget_room(&self, id: &RoomId) -> Result<(), StoreError> {
@@ -170,10 +195,10 @@ impl Records {
         Ok(self.people.get(user.as_str())?.unwrap_or_default())
     }
 
-    /// Waits until nobody else changes this person's record.
-    async fn turn(&self, user: &UserId) -> MutexGuard<'_, ()> {
+    /// Waits until nobody else changes the record of this person, or of this room.
+    async fn turn(&self, id: &str) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
-        user.hash(&mut hasher);
+        id.hash(&mut hasher);
         self.changing[hasher.finish() as usize % LOCKS].lock().await
     }
 
@@ -183,7 +208,7 @@ impl Records {
         user: &UserId,
         change: impl FnOnce(&mut Person),
     ) -> Result<(), StoreError> {
-        let _turn = self.turn(user).await;
+        let _turn = self.turn(user.as_str()).await;
         let before = self.person(user)?;
         let mut after = before.clone();
         change(&mut after);
@@ -205,7 +230,7 @@ impl Records {
         shown_to: &UserId,
         prompt: &Prompt,
     ) -> Result<(), StoreError> {
-        let _turn = self.turn(shown_to).await;
+        let _turn = self.turn(shown_to.as_str()).await;
         let mut batch = Batch::new();
         let about = Scope::Migration(prompt.migration().0);
         batch.put_about(about, &self.prompts, event.as_str(), prompt)?;
@@ -251,7 +276,7 @@ impl Records {
 
     /// Deletes what is kept about a person.
     pub(super) async fn forget_person(&self, user: &UserId) -> Result<(), StoreError> {
-        let _turn = self.turn(user).await;
+        let _turn = self.turn(user.as_str()).await;
         let mut batch = Batch::new();
         // From here on nobody can read what the disk still has of them.
         batch.forget(self.store.person(user.as_str()));
@@ -320,6 +345,7 @@ mod tests {
             plan: Some(PlanId { migration: MigrationId(3), number: PlanNumber(2) }),
             ask: Some(event_id!("$ask").to_owned()),
             fast: Some(event_id!("$fast").to_owned()),
+            secret_next: true,
             outreach: Outreach {
                 room_id: Some(room_id!("!made:example.org").to_owned()),
                 invited: true,
@@ -331,6 +357,9 @@ mod tests {
             made_for: Some(user_id!("@new:example.org").to_owned()),
             greeted: true,
             silent: false,
+            encrypted: true,
+            spoken_by: Some("mark".to_owned()),
+            plain_told: true,
         };
         let progress = ProgressMessage {
             room_id: room_id!("!chat:example.org").to_owned(),

@@ -3,45 +3,19 @@
 use std::time::Duration;
 
 use matrix_sdk::{
-    Room, RoomMemberships, RoomState,
-    ruma::{OwnedUserId, UserId, events::room::member::MembershipState},
+    Room, RoomState,
+    ruma::{UserId, events::room::member::MembershipState},
 };
 
 use super::{
+    company::{Company, Overheard},
     inbox::Undone,
     retry::until_final,
     shared::Bot,
     talk::{Cause, Unsent},
     wording::{self, Message},
 };
-use crate::bot::records::Room as Record;
-
-/// Who is in a room beside the bot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Company {
-    /// The bot is not in it.
-    NotThere,
-    /// Nobody.
-    None,
-    /// Exactly this person: a direct message.
-    One(OwnedUserId),
-    /// More than one.
-    Many,
-}
-
-/// Who is in a room beside the bot.
-pub(super) async fn company(bot: &Bot, room: &Room) -> Result<Company, matrix_sdk::Error> {
-    if room.state() != RoomState::Joined {
-        return Ok(Company::NotThere);
-    }
-    let joined = until_final(&bot.shared.clock, || room.members(RoomMemberships::JOIN)).await?;
-    let mut others = joined.iter().map(|member| member.user_id()).filter(|user| *user != bot.me);
-    Ok(match (others.next(), others.next()) {
-        (None, _) => Company::None,
-        (Some(one), None) => Company::One(one.to_owned()),
-        (Some(_), Some(_)) => Company::Many,
-    })
-}
+use crate::bot::records::{Person, Room as Record};
 
 /// Pauses after which a refused invitation is tried again. A homeserver may send an invitation out
 /// before it knows of it itself, and says until then that there is none.
@@ -68,13 +42,14 @@ pub(super) async fn accept_invitation(bot: &Bot, room: &Room) {
 /// Sees who is in a room now, and says what there is to say about that.
 pub(super) async fn look(bot: &Bot, room: &Room) -> Result<(), Undone> {
     let record = bot.shared.records.room(room.room_id())?;
-    match company(bot, room).await? {
+    match bot.lookout.company(room).await? {
         Company::NotThere => bot.shared.records.forget_room(room.room_id()).await?,
         Company::None => alone(bot, room, record).await?,
         Company::One(_) if record.greeted || record.silent => {}
         Company::One(_) => greet(bot, room, record).await?,
-        Company::Many if record.silent => {}
-        Company::Many => fall_silent(bot, room, record).await?,
+        Company::Many | Company::Overheard(_) if record.silent => {}
+        Company::Many => fall_silent(bot, room, record, None).await?,
+        Company::Overheard(why) => fall_silent(bot, room, record, Some(why)).await?,
     }
     bot.company_changed.send_modify(|count| *count += 1);
     Ok(())
@@ -86,26 +61,57 @@ async fn greet(bot: &Bot, room: &Room, record: Record) -> Result<(), Undone> {
         let greeting = wording::greeting(&bot.shared.config.bot.display_name);
         say_once(bot, room, "greeting", &greeting).await?;
     }
-    let greeted = Record { greeted: true, ..record };
-    Ok(bot.shared.records.put_room(room.room_id(), &greeted).await?)
+    Ok(bot.shared.records.change_room(room.room_id(), |record| record.greeted = true).await?)
 }
 
-/// In a room with others: the bot stays, in silence, in a direct message that grew, and where it was
-/// given the power to invite, which it uses when a moderator says so. It leaves any other room.
-async fn fall_silent(bot: &Bot, room: &Room, record: Record) -> Result<(), Undone> {
+/// In a room in which others hear what is said: the bot tells why it says no more, and stays, in
+/// silence, in what was a direct message, and where it was given the power to invite, which it uses
+/// when a moderator says so. It leaves any other room.
+async fn fall_silent(
+    bot: &Bot,
+    room: &Room,
+    record: Record,
+    why: Option<Overheard>,
+) -> Result<(), Undone> {
     let was_direct = record.greeted || record.made_for.is_some();
     if was_direct || was_given_invites(bot, room).await? {
         let (what, message) = if was_direct {
-            ("crowded", wording::crowded(&bot.me))
+            (
+                "crowded",
+                why.map_or_else(
+                    || wording::crowded(&bot.me),
+                    |why| wording::overheard(why, &bot.me),
+                ),
+            )
         } else {
             ("staying", wording::staying(&bot.me))
         };
         say_once(bot, room, what, &message).await?;
-        let silent = Record { silent: true, ..record };
-        return Ok(bot.shared.records.put_room(room.room_id(), &silent).await?);
+        bot.shared.records.change_room(room.room_id(), |record| record.silent = true).await?;
+        return match &record.made_for {
+            Some(person) => give_up_room(bot, room, person).await,
+            None => Ok(()),
+        };
     }
-    say_once(bot, room, "hint", &wording::hint(&bot.me)).await?;
+    let hint = match why {
+        Some(why) => wording::overheard_and_left(why, &bot.me),
+        None => wording::hint(&bot.me),
+    };
+    say_once(bot, room, "hint", &hint).await?;
     leave(bot, room).await
+}
+
+/// The room that the bot made for somebody is theirs alone no more: what there is to be said to them
+/// needs another.
+async fn give_up_room(bot: &Bot, room: &Room, person: &UserId) -> Result<(), Undone> {
+    let change = |person: &mut Person| {
+        let outreach = &mut person.outreach;
+        if outreach.room_id.as_deref() == Some(room.room_id()) {
+            outreach.room_id = None;
+            outreach.invited = false;
+        }
+    };
+    Ok(bot.shared.records.change_person(person, change).await?)
 }
 
 /// Whether the room's own power levels name the bot, and let it invite.
@@ -155,11 +161,11 @@ pub(super) async fn leave(bot: &Bot, room: &Room) -> Result<(), Undone> {
 /// Says something that is said once in a room's life. Where the bot may not speak, it is silent.
 async fn say_once(bot: &Bot, room: &Room, what: &str, message: &Message) -> Result<(), Undone> {
     let transaction = Cause::other(what, room.room_id()).transaction(0);
-    match bot.talk.say(room.room_id(), message, transaction).await {
+    match bot.talk.say_openly(room.room_id(), message, transaction).await {
         Err(Unsent::Refused(error)) => {
             tracing::info!(room = %room.room_id(), %error, "the bot may not speak");
             Ok(())
         }
-        sent => Ok(sent.map(drop)?),
+        sent => Ok(sent?),
     }
 }

@@ -9,7 +9,7 @@ use matrix_sdk::{
 };
 use tokio::sync::watch;
 
-use super::{account::Account, hands::Hands, records::Records, talk::Talk};
+use super::{account::Account, company::Lookout, hands::Hands, records::Records, talk::Talk};
 use crate::{
     clock::{SharedClock, Timestamp},
     config::Config,
@@ -45,6 +45,7 @@ pub(super) struct Bot {
     /// Carries the client's requests for as long as there is the bot.
     _forwarder: Option<Forwarder>,
     pub(super) talk: Talk,
+    pub(super) lookout: Lookout,
     pub(super) hands: Hands,
     pub(super) me: OwnedUserId,
     /// What was said before is not for this bot.
@@ -70,8 +71,14 @@ impl Bot {
         // A session's own token is limited also where the service is not.
         let is_unlimited =
             forwarder.is_some() && own_user.as_ref().is_some_and(|user| !user.is_rate_limited());
+        let lookout = Lookout {
+            me: shared.config.bot.user_id.clone(),
+            clock: shared.clock.clone(),
+            records: shared.records.clone(),
+        };
         Self {
-            talk: Talk::new(client.clone(), shared.clock.clone(), is_unlimited),
+            talk: Talk::new(client.clone(), lookout.clone(), is_unlimited),
+            lookout,
             hands: Hands::new(client.clone(), own_user),
             me: shared.config.bot.user_id.clone(),
             company_changed: watch::Sender::new(0),

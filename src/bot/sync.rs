@@ -273,14 +273,26 @@ fn filter() -> FilterDefinition {
 }
 
 fn company_may_have_changed(update: &JoinedRoomUpdate) -> bool {
-    let is_member = |kind: Option<TimelineEventType>| kind == Some(TimelineEventType::RoomMember);
+    // Who is there, who may come, and who may read.
+    let is_of_company = |kind: Option<TimelineEventType>| {
+        matches!(
+            kind,
+            Some(
+                TimelineEventType::RoomMember
+                    | TimelineEventType::RoomJoinRules
+                    | TimelineEventType::RoomHistoryVisibility
+                    | TimelineEventType::RoomEncryption
+                    | TimelineEventType::RoomThirdPartyInvite
+            )
+        )
+    };
     let (State::Before(state) | State::After(state)) = &update.state;
-    state.iter().any(|event| is_member(event.get_field("type").ok().flatten()))
+    state.iter().any(|event| is_of_company(event.get_field("type").ok().flatten()))
         || update
             .timeline
             .events
             .iter()
-            .any(|event| is_member(event.raw().get_field("type").ok().flatten()))
+            .any(|event| is_of_company(event.raw().get_field("type").ok().flatten()))
 }
 
 /// A room's task: one job after the other.

@@ -20,6 +20,7 @@ use matrix_sdk::{
 };
 
 use super::{
+    company::{Company, Lookout},
     pace::Pace,
     report_files::File,
     retry::{Failed, Fate, until_final},
@@ -28,6 +29,7 @@ use super::{
 use crate::{
     clock::{SharedClock, Timestamp},
     migration::PlanId,
+    store::StoreError,
 };
 
 /// The bot's voice.
@@ -35,6 +37,7 @@ use crate::{
 pub(super) struct Talk {
     client: Client,
     clock: SharedClock,
+    lookout: Lookout,
     pace: Arc<Mutex<Pace>>,
 }
 
@@ -43,8 +46,21 @@ pub(super) struct Talk {
 pub(super) enum Unsent {
     #[error("the bot is not in that room")]
     NotThere,
+    #[error("others than the person it is for could read it")]
+    Overheard,
     #[error(transparent)]
     Refused(#[from] Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Failed for Unsent {
+    fn fate(&self) -> Fate {
+        match self {
+            Self::Refused(error) => error.fate(),
+            Self::NotThere | Self::Overheard | Self::Store(_) => Fate::Final,
+        }
+    }
 }
 
 /// What transaction IDs are derived from: the command that is answered, or the notice.
@@ -78,9 +94,10 @@ impl Cause {
 
 impl Talk {
     /// `is_unlimited` is whether the homeserver is known not to limit the bot.
-    pub(super) fn new(client: Client, clock: SharedClock, is_unlimited: bool) -> Self {
+    pub(super) fn new(client: Client, lookout: Lookout, is_unlimited: bool) -> Self {
+        let clock = lookout.clock.clone();
         let pace = Pace::new(is_unlimited, clock.now());
-        Self { client, clock, pace: Arc::new(Mutex::new(pace)) }
+        Self { client, clock, lookout, pace: Arc::new(Mutex::new(pace)) }
     }
 
     /// Whether a message may be sent that could also wait.
@@ -115,6 +132,18 @@ impl Talk {
         until_final(&self.clock, || async { self.learn(request().await) }).await
     }
 
+    /// A direct message. Asked right before each try to say something: somebody may have been
+    /// invited meanwhile, whom matrix-sdk would give the keys.
+    async fn direct_message(&self, id: &RoomId) -> Result<Room, Unsent> {
+        let room = self.room(id)?;
+        match self.lookout.company(&room).await? {
+            Company::One(_) => Ok(room),
+            Company::NotThere | Company::None => Err(Unsent::NotThere),
+            Company::Overheard(_) | Company::Many => Err(Unsent::Overheard),
+        }
+    }
+
+    /// Any room that the bot is in.
     fn room(&self, id: &RoomId) -> Result<Room, Unsent> {
         let joined = |room: &Room| room.state() == matrix_sdk::RoomState::Joined;
         self.client.get_room(id).filter(joined).ok_or(Unsent::NotThere)
@@ -130,6 +159,21 @@ impl Talk {
         self.send(room, message.content(), transaction).await
     }
 
+    /// Says something that concerns nobody, in a room whoever reads it.
+    pub(super) async fn say_openly(
+        &self,
+        room: &RoomId,
+        message: &Message,
+        transaction: OwnedTransactionId,
+    ) -> Result<(), Unsent> {
+        let (room, content) = (self.room(room)?, message.content());
+        self.until_final(|| async {
+            room.send(content.clone()).with_transaction_id(transaction.clone()).await
+        })
+        .await?;
+        Ok(())
+    }
+
     /// Sends a message with any content.
     pub(super) async fn say_content(
         &self,
@@ -137,11 +181,11 @@ impl Talk {
         content: serde_json::Value,
         transaction: OwnedTransactionId,
     ) -> Result<OwnedEventId, Unsent> {
-        let room = self.room(room)?;
         let sent = self
             .until_final(|| async {
-                let content = content.clone();
-                room.send_raw("m.room.message", content).with_transaction_id(&transaction).await
+                let (room, content) = (self.direct_message(room).await?, content.clone());
+                let sent = room.send_raw("m.room.message", content);
+                sent.with_transaction_id(&transaction).await.map_err(Unsent::from)
             })
             .await?;
         Ok(sent.response.event_id)
@@ -165,11 +209,12 @@ impl Talk {
         content: impl Into<AnyMessageLikeEventContent>,
         transaction: OwnedTransactionId,
     ) -> Result<OwnedEventId, Unsent> {
-        let room = self.room(room)?;
         let content = content.into();
         let sent = self
             .until_final(|| async {
-                room.send(content.clone()).with_transaction_id(transaction.clone()).await
+                let room = self.direct_message(room).await?;
+                let sent = room.send(content.clone());
+                sent.with_transaction_id(transaction.clone()).await.map_err(Unsent::from)
             })
             .await?;
         Ok(sent.response.event_id)
@@ -184,7 +229,8 @@ impl Talk {
     ) -> Result<(), Unsent> {
         let original = ReplacementMetadata::new(event.to_owned(), Some(Mentions::new()));
         let content: RoomMessageEventContent = message.content().make_replacement(original);
-        self.learn(self.room(room)?.send(content).await)?;
+        let room = self.direct_message(room).await?;
+        self.learn(room.send(content).await)?;
         Ok(())
     }
 
@@ -195,13 +241,14 @@ impl Talk {
         file: &File,
         transaction: OwnedTransactionId,
     ) -> Result<(), Unsent> {
-        let room = self.room(room)?;
         let content_type: mime::Mime =
             file.content_type.parse().unwrap_or(mime::APPLICATION_OCTET_STREAM);
         self.until_final(|| async {
             let mut config = AttachmentConfig::new().mentions(Some(Mentions::new()));
             config.txn_id = Some(transaction.clone());
-            room.send_attachment(file.name, &content_type, file.content.clone(), config).await
+            let room = self.direct_message(room).await?;
+            let sent = room.send_attachment(file.name, &content_type, file.content.clone(), config);
+            sent.await.map_err(Unsent::from)
         })
         .await?;
         Ok(())

@@ -97,6 +97,13 @@ impl Migrations {
         self.0.sessions.covers(user)
     }
 
+    /// Whether this account takes part in a migration that waits for its `login`.
+    pub fn owes_login(&self, user: &UserId) -> bool {
+        self.of(user).is_ok_and(|(migration, side)| {
+            !migration.phase.is_over() && migration.party(side).access.is_missing()
+        })
+    }
+
     /// Requests that wait for this account's answer. Several old accounts may have asked.
     pub fn requests_to(&self, new: &UserId) -> Vec<Migration> {
         self.0

@@ -49,6 +49,9 @@ pub enum Refusal {
         /// The account that was named.
         new: OwnedUserId,
     },
+    /// An account has a user ID that could be read as something else.
+    #[error("a user ID beyond the grammar of user IDs")]
+    UnreadableName,
     /// Only the other side may say this.
     #[error("only the other account may say this")]
     WrongSide {

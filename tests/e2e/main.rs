@@ -25,6 +25,7 @@ mod moderators_answer;
 mod moderators_sealed;
 mod nobody_else;
 mod other_clients;
+mod overheard;
 mod own_user;
 mod pushed;
 mod registration;

@@ -5,10 +5,15 @@ use matrix_sdk::ruma::{
     matrix_uri::MatrixId,
 };
 
-use crate::migration::RoomAddress;
+use crate::{identifiers::is_readable, migration::RoomAddress};
 
-/// A user as ID, matrix.to link or `matrix:` URI.
+/// A user as ID, matrix.to link or `matrix:` URI; none whose ID could be read as something else, which
+/// a link can hold as well.
 pub(super) fn user(word: &str) -> Option<OwnedUserId> {
+    parsed_user(word).filter(|user| is_readable(user))
+}
+
+fn parsed_user(word: &str) -> Option<OwnedUserId> {
     let word = trimmed(word);
     if let Some((id, _)) = linked(word) {
         return match id {

@@ -1,6 +1,6 @@
 //! From a message to the words that count.
 
-use super::html;
+use super::{html, secrets};
 
 /// The words of a message: without prefix, quotes and reply fallback; pills as links.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,6 +44,16 @@ impl Words {
         let (word, rest) = self.split_first();
         word.eq_ignore_ascii_case("login")
             && !matches!(rest.trim().to_lowercase().as_str(), "" | "none" | "service")
+    }
+
+    /// Whether words that are no command may tell a secret, however it was typed.
+    pub(crate) fn may_tell_secret(&self) -> bool {
+        self.may_hold_secret() || secrets::may_tell(&self.0)
+    }
+
+    /// Whether there is something among them that looks like a token or a key.
+    pub(crate) fn has_key_or_token(&self) -> bool {
+        secrets::has_key_or_token(&self.0)
     }
 }
 

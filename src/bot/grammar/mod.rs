@@ -10,6 +10,7 @@ mod identifiers;
 mod message;
 mod mistake;
 mod routes;
+mod secrets;
 #[cfg(test)]
 mod tests;
 

@@ -169,6 +169,48 @@ fn a_formatted_body_does_not_change_a_password() {
 }
 
 #[test]
+fn whatever_may_be_a_secret_is_known_however_it_is_typed() {
+    let tells = |body: &str| Words::new(body, None, "!migrate").may_tell_secret();
+    for secret in [
+        "password hunter2",
+        "Passwort: hunter2",
+        "pwd=hunter2",
+        "my password is hunter2",
+        "login-password hunter2",
+        "loginpassword hunter2",
+        "!login password hunter2",
+        "/login hunter2",
+        "`login password hunter2`",
+        "lgoin password hunter2",
+        "* login password hunter2",
+        "!migrate password hunter2",
+        "token syt_YWxpY2U_abcdefghijklmnopqrst_0aBcDe",
+        "syt_YWxpY2U_abcdefghijklmnopqrst_0aBcDe",
+        "it is mct_abcdefghijklmnop0123",
+        "EsTc LW2K PGiF wKEA 3As5 g5c4 BXwk qeeJ ZJV8 Q9fu gUMN UE4d",
+    ] {
+        assert!(tells(secret), "{secret}");
+    }
+    for harmless in
+        ["help", "password", "hello there", "login", "login service", "what do I have to do now?"]
+    {
+        assert!(!tells(harmless), "{harmless}");
+    }
+}
+
+#[test]
+fn a_user_id_that_could_be_read_as_a_sentence_is_no_user() {
+    for link in ["Alice%20wants%20you%20to%20agree", "a%0Ab", "a%E2%80%8Bb", "%D0%B0lice"] {
+        let read = read(&format!("start https://matrix.to/#/@{link}:a.example"), None);
+        assert!(read.contains("NotAUser"), "{read}");
+    }
+    for good in ["Alice", "al=c3=a9", "x~y!z*"] {
+        let read = read(&format!("start @{good}:a.example"), None);
+        assert_eq!(read, format!("start @{good}:a.example"));
+    }
+}
+
+#[test]
 fn words_do_not_show_a_password() {
     let words = Words::new("login password hunter2", None, "!migrate");
     assert!(words.may_hold_secret());

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use matrix_sdk::ruma::{OwnedUserId, UserId};
 
+use crate::bot::company::Overheard;
+
 use super::{
     message::{Line, Message, line},
     value::{about, quote},
@@ -55,6 +57,77 @@ pub(crate) fn crowded(me: &UserId) -> Message {
         "Nothing is lost: start a new direct chat with {me}, and go on there.",
         me = Line::link(&me.matrix_to_uri().to_string(), me.as_str())
     ))
+}
+
+/// In what was a direct message, and is none any more.
+pub(crate) fn overheard(why: Overheard, me: &UserId) -> Message {
+    if why == Overheard::UnreadableName {
+        return Message::new(why_overheard(why));
+    }
+    Message::new(why_overheard(why))
+        .and(
+            "What I do concerns one person only, so I stay silent here from now on, and follow no \
+             commands in this room.",
+        )
+        .and(line!(
+            "Nothing is lost: start a new direct chat with {me}, and go on there.",
+            me = Line::link(&me.matrix_to_uri().to_string(), me.as_str())
+        ))
+}
+
+/// In a room that is no direct message, before leaving it.
+pub(crate) fn overheard_and_left(why: Overheard, me: &UserId) -> Message {
+    if why == Overheard::UnreadableName {
+        return Message::new(why_overheard(why)).and("I am leaving this room now.");
+    }
+    Message::new(why_overheard(why)).and(line!(
+        "What I do concerns one person only, so I am leaving this room now. To talk to me, start a new \
+         direct chat with {me}.",
+        me = Line::link(&me.matrix_to_uri().to_string(), me.as_str())
+    ))
+}
+
+fn why_overheard(why: Overheard) -> &'static str {
+    match why {
+        Overheard::Invited => {
+            "Somebody else is invited to this room, and could read here what we write."
+        }
+        Overheard::Open => {
+            "People may join this room without an invitation, and could read here what we write."
+        }
+        Overheard::WorldReadable => {
+            "Anybody may read what is written in this room, without being in it."
+        }
+        Overheard::NoLongerEncrypted => {
+            "This chat was encrypted, and its server says that it is not."
+        }
+        Overheard::UnreadableName => {
+            "The name of your account has characters in it that could be read as something else, as \
+             blanks or letters that look like others. I do not work with such accounts."
+        }
+    }
+}
+
+/// For words without encryption in an encrypted chat.
+pub(crate) fn plain_in_encrypted() -> Message {
+    Message::new(
+        "A message came here **without encryption**, though this chat is encrypted. A server on the \
+         way could have made it up, so I did nothing about it.",
+    )
+    .and(
+        "If it was yours, send it again, encrypted. If your app cannot do that, start a new direct \
+         chat with me without encryption; a password or token is not taken there.",
+    )
+}
+
+/// For a message that is no command, and may have been a secret.
+pub(crate) fn perhaps_secret(redacted: bool) -> Message {
+    Message::new(line!(
+        "If that was your password or token: {deleted} I did **not** use it.",
+        deleted = secret_unused(redacted)
+    ))
+    .and("To log in, send it in one new message: `login password SECRET` or `login token SECRET`.")
+    .and("If it was neither, I do not know what you mean. Say `help` to see what I understand.")
 }
 
 /// For a message that could not be decrypted.

@@ -46,6 +46,11 @@ pub(crate) fn refusal(refusal: &Refusal, reader: &UserId) -> Message {
              {new} in a direct chat with me. Then say `start {new}` here again.",
             new = new
         )),
+        Refusal::UnreadableName => Message::new(
+            "The name of one of the two accounts has characters in it that could be read as something \
+             else, as blanks or letters that look like others. I do not move such accounts. Nothing \
+             was changed.",
+        ),
         Refusal::WrongSide { may } => wrong_side(*may),
         Refusal::NoSuchRequest { old } => Message::new(line!(
             "{old} has not asked for this account, or the question has lapsed. Nothing was changed.",

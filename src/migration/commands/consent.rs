@@ -12,7 +12,10 @@ use crate::migration::{
     job::{Job, Turn},
     journal::Change,
 };
-use crate::store::{Batch, StoreError};
+use crate::{
+    identifiers::is_readable,
+    store::{Batch, StoreError},
+};
 
 impl Inner {
     /// Nobody is pestered: a no lasts, and each account gets one question at a time from each server,
@@ -51,6 +54,11 @@ impl Migrations {
         }
         if [new, said.by.as_ref()].contains(&inner.bot.as_ref()) {
             return Err(Refusal::TheBot);
+        }
+        // What is asked names both accounts, and must not be read as anything else.
+        if let Some(user) = [new, &said.by].into_iter().find(|user| !is_readable(user)) {
+            tracing::debug!(account = ?user, "an account with such a name is not moved");
+            return Err(Refusal::UnreadableName);
         }
         let _entry = inner.entry.lock().await;
         let now = inner.now();
