@@ -135,6 +135,10 @@ impl Recipient {
             self.done().await?;
             return Ok(None);
         }
+        // Who has a chat with the bot that was not looked at yet is not invited to another.
+        if !self.bot.chats.is_complete() {
+            return Ok(Some(LOOK_AGAIN));
+        }
         if !self.drop_unasked().await? {
             return Ok(None);
         }

@@ -7,6 +7,7 @@
 
 mod account;
 mod answer;
+mod chats;
 mod commands;
 mod deliver;
 mod error;
@@ -187,7 +188,8 @@ async fn attend(bot: Arc<Bot>, sync: &mut Sync, deliverer: &mut Deliverer) -> En
         // Another reader of notices means another bot in this process.
         () = deliverer.run(notices) => End::Stopped,
         error = moderation.run(bot.clone()) => error.into(),
-        error = Keeper::new(bot).run() => error.into(),
+        error = Keeper::new(bot.clone()).run() => error.into(),
+        error = bot.shared.migrations.tidy() => error.into(),
     }
 }
 

@@ -23,7 +23,7 @@ use serde_json::json;
 use super::{
     hands::Mishap,
     inbox::Undone,
-    records::Room as Record,
+    records::{Person, Room as Record},
     retry::{Failed as _, Fate},
     rooms::{self, Company},
     shared::Bot,
@@ -47,16 +47,18 @@ pub(super) enum Reach {
     Not(Unasked),
 }
 
-/// The direct message that the person is in: the one preferred, the one they spoke in last, or any.
+/// The direct message that the person is in: the one preferred, the one they spoke in last, or any
+/// that is [known](super::chats).
 pub(super) async fn direct_message(
     bot: &Bot,
     user: &UserId,
     preferred: Option<&RoomId>,
 ) -> Result<Option<OwnedRoomId>, Undone> {
     let last = bot.shared.records.person(user)?.room_id;
-    let known =
-        [preferred, last.as_deref()].into_iter().flatten().filter_map(|id| bot.client.get_room(id));
-    for room in known.chain(bot.client.joined_rooms()) {
+    let others = bot.chats.of(user);
+    let chats = [preferred, last.as_deref()].into_iter().flatten();
+    let chats = chats.chain(others.iter().map(|id| &**id));
+    for room in chats.filter_map(|id| bot.client.get_room(id)) {
         if is_with(bot, &room, user).await? {
             return Ok(Some(room.room_id().to_owned()));
         }
@@ -99,14 +101,22 @@ pub(super) async fn invite(bot: &Bot, user: &UserId, reason: &str) -> Result<Rea
 
 /// The room for a person: one that was made before it could be written down, or a new one.
 async fn make_room(bot: &Bot, user: &UserId, reason: &str) -> Result<Result<Room, Reach>, Undone> {
-    let room = match made_before(bot, user).await? {
+    // Only where the bot was stopped while it made one.
+    let is_making = bot.shared.records.person(user)?.outreach.making;
+    let before = if is_making { made_before(bot, user).await? } else { None };
+    let room = match before {
         Some(room) => room,
         None => {
             if let Some(reach) = seek(bot, user).await {
                 return Ok(Err(reach));
             }
+            set_making(bot, user, true).await?;
             match create(bot, user, reason).await {
                 Ok(room) => room,
+                Err(error) if error.status().is_some_and(|status| status < 500) => {
+                    set_making(bot, user, false).await?;
+                    return Ok(Err(failed(&error)));
+                }
                 Err(error) => return Ok(Err(failed(&error))),
             }
         }
@@ -114,9 +124,20 @@ async fn make_room(bot: &Bot, user: &UserId, reason: &str) -> Result<Result<Room
     let record = Record { made_for: Some(user.to_owned()), ..Record::default() };
     bot.shared.records.put_room(room.room_id(), &record).await?;
     let id = room.room_id().to_owned();
-    bot.shared.records.change_person(user, |person| person.outreach.room_id = Some(id)).await?;
+    let change = |person: &mut Person| {
+        person.outreach.room_id = Some(id);
+        person.outreach.making = false;
+    };
+    bot.shared.records.change_person(user, change).await?;
     Ok(Ok(room))
 }
+
+async fn set_making(bot: &Bot, user: &UserId, making: bool) -> Result<(), Undone> {
+    let change = |person: &mut Person| person.outreach.making = making;
+    Ok(bot.shared.records.change_person(user, change).await?)
+}
+
+/// Looks for it among all rooms.
 
 async fn made_before(bot: &Bot, user: &UserId) -> Result<Option<Room>, Undone> {
     for room in bot.client.joined_rooms() {

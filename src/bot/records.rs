@@ -77,6 +77,9 @@ pub(super) struct Person {
 pub(super) struct Outreach {
     /// The room, once made.
     pub(super) room_id: Option<OwnedRoomId>,
+    /// Whether it is being made: it may be there and not be written down.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) making: bool,
     /// Whether they were invited to it.
     pub(super) invited: bool,
     /// Whether they refused, which was not told yet.
@@ -330,6 +333,7 @@ mod tests {
             fast: Some(event_id!("$fast").to_owned()),
             outreach: Outreach {
                 room_id: Some(room_id!("!made:example.org").to_owned()),
+                making: true,
                 invited: true,
                 rejected: false,
                 told: [MigrationId(3)].into(),

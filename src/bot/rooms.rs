@@ -47,7 +47,10 @@ pub(super) async fn company(bot: &Bot, room: &Room) -> Result<Company, matrix_sd
 /// Sees who is in a room now, and says what there is to say about that.
 pub(super) async fn look(bot: &Bot, room: &Room) -> Result<(), Undone> {
     let record = bot.shared.records.room(room.room_id())?;
-    match company(bot, room).await? {
+    let company = company(bot, room).await?;
+    let with = if let Company::One(person) = &company { Some(&**person) } else { None };
+    bot.chats.note(room.room_id(), with);
+    match company {
         Company::NotThere => let_go(bot, room).await?,
         Company::None => alone(bot, room, record).await?,
         Company::One(_) if record.greeted || record.silent => {}

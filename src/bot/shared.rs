@@ -9,7 +9,9 @@ use matrix_sdk::{
 };
 use tokio::sync::watch;
 
-use super::{account::Account, hands::Hands, records::Records, stewardship, talk::Talk};
+use super::{
+    account::Account, chats::Chats, hands::Hands, records::Records, stewardship, talk::Talk,
+};
 use crate::{
     clock::{SharedClock, Timestamp},
     config::Config,
@@ -49,6 +51,8 @@ pub(super) struct Bot {
     pub(super) me: OwnedUserId,
     /// What was said before is not for this bot.
     pub(super) first_started: Timestamp,
+    /// Who is in which direct chat.
+    pub(super) chats: Chats,
     /// Counts changes of who is in which room.
     pub(super) company_changed: watch::Sender<u64>,
 }
@@ -83,6 +87,7 @@ impl Bot {
             talk: Talk::new(client.clone(), shared.clock.clone(), is_unlimited),
             hands: Hands::new(client.clone(), own_user),
             me: shared.config.bot.user_id.clone(),
+            chats: Chats::default(),
             company_changed: watch::Sender::new(0),
             shared,
             client,

@@ -49,6 +49,9 @@ const LOOKS: u32 = 16;
 /// further back was said to nobody who waits.
 const MOST_PAGES: usize = 50;
 
+/// How long the last of them may take before people are invited who seem to have no chat.
+const LOOKED: Duration = Duration::from_secs(60);
+
 /// Reads what happens, until the session is gone.
 pub(super) struct Sync {
     bot: Arc<Bot>,
@@ -107,7 +110,7 @@ impl Sync {
         let rooms = self.bot.client.joined_rooms();
         let rooms: Vec<OwnedRoomId> =
             rooms.into_iter().map(|room| room.room_id().to_owned()).collect();
-        let queues = self.queues.clone();
+        let (bot, queues) = (self.bot.clone(), self.queues.clone());
         self.tasks.spawn(async move {
             let permits = Arc::new(Semaphore::new(LOOKS as usize));
             for room in rooms {
@@ -115,6 +118,12 @@ impl Sync {
                 let Ok(permit) = permits.clone().acquire_owned().await else { return };
                 queues.look(&room, Some(permit));
             }
+            tokio::select! {
+                _ = permits.acquire_many(LOOKS) => {}
+                () = bot.shared.clock.sleep(LOOKED) => {}
+            }
+            bot.chats.set_complete();
+            bot.company_changed.send_modify(|count| *count += 1);
         });
     }
 

@@ -47,7 +47,7 @@ impl Inner {
 
     /// The newest migration in such a phase that `user` consented to take part in.
     fn find(&self, user: &UserId, in_phase: impl Fn(&Phase) -> bool) -> Option<Arc<Job>> {
-        self.all_jobs().into_iter().rev().find(|job| {
+        self.jobs.of(user).into_iter().rev().find(|job| {
             let migration = job.migration();
             let consented =
                 migration.side_of(user).is_some_and(|side| migration.party(side).consent.is_some());

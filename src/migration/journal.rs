@@ -225,7 +225,7 @@ impl Journal {
     pub(crate) async fn delete(
         &self,
         migration: &Migration,
-        said: &Said,
+        said: Option<&Said>,
         tell: Option<(OwnedUserId, Event)>,
         mut batch: Batch,
         now: Timestamp,
@@ -248,8 +248,10 @@ impl Journal {
             }
         }
         // The marks of what was said stay, or it could be said again by a restart.
-        self.handled.put(&mut batch, said, now)?;
-        self.handled.put_forgotten(&mut batch, said, now)?;
+        if let Some(said) = said {
+            self.handled.put(&mut batch, said, now)?;
+            self.handled.put_forgotten(&mut batch, said, now)?;
+        }
         let notice = tell
             .map(|(to, event)| self.put_notice(&mut batch, migration.id, to, None, event))
             .transpose()?;

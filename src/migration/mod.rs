@@ -7,11 +7,13 @@
 mod asking;
 mod awaited;
 mod commands;
+mod ended;
 mod estimate;
 mod event;
 mod fast;
 mod holdings;
 mod job;
+mod jobs;
 mod journal;
 mod plan;
 mod progress;
@@ -41,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use self::{
     asking::Asking,
     job::{Job, Turn},
+    jobs::Jobs,
     journal::{Change, Journal},
 };
 pub(crate) use self::{
@@ -110,7 +113,7 @@ struct Inner {
     transport: Transport,
     sessions: Sessions,
     journal: Journal,
-    jobs: Mutex<BTreeMap<MigrationId, Arc<Job>>>,
+    jobs: Jobs,
     /// One at a time begins or joins a migration, so that no account gets into two. Taken after the
     /// turn to change a migration, which may be long in coming: nobody else waits for that.
     entry: tokio::sync::Mutex<()>,
@@ -186,10 +189,6 @@ impl Migrations {
         let journal = Journal::open(store.clone())?;
         let stored = journal.migrations()?;
         let asking = Asking::new(store.clone());
-        let jobs = stored
-            .into_iter()
-            .map(|migration| (migration.id, Arc::new(Job::stored(migration))))
-            .collect();
         Ok(Self(Arc::new(Inner {
             bot,
             settings,
@@ -197,7 +196,7 @@ impl Migrations {
             sessions: Sessions::new(store, transport.clone(), appservices),
             transport,
             journal,
-            jobs: Mutex::new(jobs),
+            jobs: Jobs::stored(stored),
             entry: tokio::sync::Mutex::default(),
             progressed: watch::Sender::new(0),
             changed: watch::Sender::new(0),
@@ -231,22 +230,19 @@ impl Inner {
     }
 
     fn all_jobs(&self) -> Vec<Arc<Job>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.jobs.all()
     }
 
     fn job(&self, id: MigrationId) -> Option<Arc<Job>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.jobs.get(id)
     }
 
     fn add_job(&self, migration: Migration) -> Arc<Job> {
-        let job = Arc::new(Job::new(migration));
-        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.insert(job.migration().id, job.clone());
-        job
+        self.jobs.add(Job::new(migration))
     }
 
     fn remove_job(&self, id: MigrationId) {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.jobs.remove(id);
     }
 
     /// Writes a change down, makes it known to whoever asks, and then has people told of it.

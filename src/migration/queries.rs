@@ -102,7 +102,8 @@ impl Migrations {
     /// [`Refusal::NoMigration`].
     pub fn of(&self, user: &UserId) -> Result<(Migration, Side), Refusal> {
         self.0
-            .all_jobs()
+            .jobs
+            .of(user)
             .into_iter()
             .map(|job| job.migration())
             .filter_map(|migration| {
@@ -130,7 +131,8 @@ impl Migrations {
     /// Requests that wait for this account's answer. Several old accounts may have asked.
     pub fn requests_to(&self, new: &UserId) -> Vec<Migration> {
         self.0
-            .all_jobs()
+            .jobs
+            .of(new)
             .into_iter()
             .map(|job| job.migration())
             .filter(|migration| {

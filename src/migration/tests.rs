@@ -70,6 +70,15 @@ fn migration() -> Migration {
     }
 }
 
+/// One that was just begun.
+pub(super) fn migration_of(id: MigrationId, old: &str, new: &str) -> Migration {
+    let mut migration = Migration { id, awaited: BTreeMap::new(), ..migration() };
+    migration.old.user_id = old.try_into().unwrap();
+    migration.new.user_id = new.try_into().unwrap();
+    migration.phase = Phase::AwaitingConsent;
+    migration
+}
+
 fn failure() -> Failure {
     Failure::Faulty { status: 502, code: None, message: "no Matrix error in the answer".into() }
 }

@@ -107,9 +107,9 @@ impl Migrations {
             return Err(super::wrong_phase(&job.migration()));
         }
         let jobs: Vec<_> = inner
-            .all_jobs()
+            .jobs
+            .of(&said.by)
             .into_iter()
-            .filter(|job| job.migration().side_of(&said.by).is_some())
             .filter(|job| job.migration().phase.is_over())
             .collect();
         if jobs.is_empty() {
@@ -196,7 +196,7 @@ impl Inner {
             let (old, new) = (migration.old.user_id.clone(), migration.new.user_id.clone());
             (party.user_id.clone(), Event::Forgotten { old, new })
         });
-        self.journal.delete(&migration, said, tell, batch, self.now()).await?;
+        self.journal.delete(&migration, Some(said), tell, batch, self.now()).await?;
         for party in [&migration.old, &migration.new] {
             self.transport.pacing().forget(&party.user_id).await?;
         }

@@ -28,9 +28,11 @@ impl Migrations {
         let migration = match which {
             Which::Number(number) => self.get(MigrationId(*number)).ok(),
             Which::Of(user) => self
-                .all()
-                .into_iter()
-                .filter(|migration| migration.side_of(user).is_some())
+                .0
+                .jobs
+                .of(user)
+                .iter()
+                .map(|job| job.migration())
                 .max_by_key(|migration| (!migration.phase.is_over(), migration.id)),
         };
         migration.ok_or(Refusal::NoSuchMigration)

@@ -80,6 +80,7 @@ impl Migrations {
         let mut asking = inner.asking.turn().await;
         let mut batch = Batch::new();
         inner.may_ask(&said.by, new, &mut asking, &mut batch)?;
+        inner.make_room(&said.by).await?;
         migration.old.consent = Some(consent_of(said, now));
         let change = Change::of(&migration)
             .said(said)
@@ -202,7 +203,8 @@ impl Migrations {
         let inner = self.inner();
         let no_such = || Refusal::NoSuchRequest { old: old.to_owned() };
         let job = inner
-            .all_jobs()
+            .jobs
+            .of(&said.by)
             .into_iter()
             .rev()
             .find(|job| {

@@ -44,7 +44,7 @@ async fn a_damaged_record_stands_in_the_way_of_no_cancel_and_no_forget() {
         event_id: "$forget".try_into().unwrap(),
         sent: now,
     };
-    journal.delete(&migration, &said, None, Batch::new(), now).await.unwrap();
+    journal.delete(&migration, Some(&said), None, Batch::new(), now).await.unwrap();
     for name in OF_ONE.iter().chain(&OF_MANY) {
         assert!(table(name).keys_prefix("").unwrap().is_empty(), "{name}");
     }
